@@ -1,0 +1,57 @@
+#include "base/crash_point.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+namespace millrace {
+namespace {
+
+constexpr std::array<std::string_view, 12> kCrashPoints = {
+    "after_poll",     "after_decode",   "batch_formed",  "before_run",
+    "after_run",      "after_encode",   "unit_sealed",   "mid_produce",
+    "before_commit",  "after_commit",   "shutdown_begin", "shutdown_drained",
+};
+
+}  // namespace
+
+std::span<const std::string_view> CrashPointNames() { return kCrashPoints; }
+
+#ifdef MILLRACE_TEST_POINTS
+namespace {
+
+struct Armed {
+  std::string name;
+  std::atomic<long> remaining{0};
+};
+
+Armed* ReadArmed() {
+  const char* value = std::getenv("MILLRACE_CRASH_POINT");
+  if (value == nullptr || *value == '\0') return nullptr;
+  static Armed armed;
+  const std::string text = value;
+  const auto colon = text.find(':');
+  armed.name = text.substr(0, colon);
+  armed.remaining = colon == std::string::npos ? 1 : std::atol(text.c_str() + colon + 1);
+  if (std::find(kCrashPoints.begin(), kCrashPoints.end(), armed.name) == kCrashPoints.end()) {
+    std::fprintf(stderr, "millrace: MILLRACE_CRASH_POINT names no crash point: %s\n", value);
+    std::exit(2);
+  }
+  return &armed;
+}
+
+}  // namespace
+
+void CrashPoint(std::string_view name) {
+  static Armed* const armed = ReadArmed();
+  if (armed == nullptr || armed->name != name) return;
+  if (armed->remaining.fetch_sub(1) == 1) _exit(kCrashPointExitCode);
+}
+#endif
+
+}  // namespace millrace

@@ -1,0 +1,49 @@
+// Committer: makes a unit of work durable, all of it or nothing.
+//
+// A unit of work is every output record of a run of input offsets together with the position after
+// them. It becomes visible to readers atomically. Kafka does it with a transaction, the local log
+// with one SQL transaction; nothing else in the program knows what a transaction is. One thread,
+// the commit thread, calls it. Only pipeline/ starts, commits or aborts a unit of work.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "base/strong.h"
+#include "types/record.h"
+
+namespace millrace {
+
+struct PartitionPosition {
+  PartitionSlot slot;
+  Epoch epoch;
+  Offset next;  // Every offset below has its outcome in this unit or an earlier one.
+};
+
+// Borrowed from the caller until Commit returns.
+struct UnitOfWork {
+  std::span<const OutputRecord* const> outputs;  // Per partition of input, in offset order.
+  std::span<const PartitionPosition> positions;
+};
+
+enum class CommitOutcome {
+  kCommitted,  // Durable and visible.
+  kRetry,      // Nothing of it is visible; the same unit may be tried again.
+  kLost,       // Nothing of it is visible; `lost` partitions are not ours any more.
+  kFatal,      // Nothing of it is visible and this worker cannot go on (fenced, damaged log).
+};
+
+struct CommitResult {
+  CommitOutcome outcome = CommitOutcome::kCommitted;
+  Status status;                     // Why, when not committed.
+  std::vector<PartitionSlot> lost;   // With kLost.
+};
+
+class Committer {
+ public:
+  virtual ~Committer() = default;
+  virtual CommitResult Commit(const UnitOfWork& unit) = 0;
+};
+
+}  // namespace millrace

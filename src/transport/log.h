@@ -1,0 +1,111 @@
+// Log: one durable log, whichever it is, as commands see it: topics, producers, readers, offsets.
+//
+// The worker uses OpenWorker; `send`, `results`, `dlq`, `verify`, `topics` and the gateway use the
+// rest. Objects made by a Log must be destroyed before it. Methods of Log may be called from any
+// thread; a Producer or a Reader belongs to one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "transport/committer.h"
+#include "transport/options.h"
+#include "transport/source.h"
+#include "types/record.h"
+
+namespace millrace {
+
+enum class CleanupPolicy : std::uint8_t { kDelete, kCompact };
+
+struct TopicSpec {
+  std::string name;
+  std::int32_t partitions = 1;
+  Millis retention{0};  // 0: for ever. Ignored when compacted.
+  CleanupPolicy cleanup = CleanupPolicy::kDelete;
+  std::int32_t replication_factor = 1;
+  std::int32_t min_insync_replicas = 1;
+};
+
+struct PartitionInfo {
+  std::int32_t partition = 0;
+  Offset start;  // The first offset still held.
+  Offset end;    // One past the last.
+};
+
+struct TopicInfo {
+  TopicSpec spec;
+  std::vector<PartitionInfo> partitions;
+};
+
+// The contract's topics with their partitions, retention and cleanup. `scale` (0, 1] multiplies the
+// partition counts, rounding up, for small machines.
+std::vector<TopicSpec> ContractTopics(const TopicOptions& names, double scale);
+
+// A record to append. Without a partition, the key decides; without a key, round robin.
+struct ProducerRecord {
+  std::string_view key;
+  std::string_view value;
+  HeadersView headers;
+  WallMillis timestamp = 0;  // 0: now.
+  std::optional<std::int32_t> partition;
+  bool has_key = true;
+  bool has_value = true;
+};
+
+class Producer {
+ public:
+  virtual ~Producer() = default;
+  // Appends all of `records` to `topic`; when it returns OK they are durable and visible. In one
+  // atomic step on the local log. Errors: kNotFound (topic), kUnavailable (retry), and
+  // kResourceExhausted (disk full).
+  virtual Status Append(const std::string& topic, std::span<const ProducerRecord> records) = 0;
+};
+
+// Reads committed records of chosen partitions from chosen offsets, outside any group.
+class Reader {
+ public:
+  virtual ~Reader() = default;
+  struct Start {
+    TopicPartition partition;
+    Offset offset;
+  };
+  // What to read; replaces what was assigned before. Record::slot is the index in `starts`.
+  virtual Status Assign(std::span<const Start> starts) = 0;
+  // Like Source::Poll. Records of one partition in offset order.
+  virtual Status Poll(const PollLimits& limits, RecordBatch* batch) = 0;
+  virtual void Wake() = 0;
+};
+
+// What a worker needs, made together because a commit names the group's membership.
+struct WorkerLog {
+  std::unique_ptr<Source> source;
+  std::unique_ptr<Committer> committer;  // Destroy before `source`.
+};
+
+class Log {
+ public:
+  virtual ~Log() = default;
+
+  // Errors: kAlreadyExists.
+  virtual Status CreateTopic(const TopicSpec& spec) = 0;
+  virtual Result<std::vector<TopicInfo>> DescribeTopics() = 0;
+  // Committed position of `group` for every partition of `topic` that has one.
+  virtual Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
+                                                                  const std::string& topic) = 0;
+  virtual Result<std::vector<std::string>> Groups() = 0;
+  virtual Result<std::unique_ptr<Producer>> NewProducer() = 0;
+  virtual Result<std::unique_ptr<Reader>> NewReader() = 0;
+  // Joins `group` as a worker. kAlreadyExists with a message that names the other worker when the
+  // log allows one worker a group and there is one.
+  virtual Result<WorkerLog> OpenWorker(const std::string& group, const TopicOptions& topics) = 0;
+};
+
+}  // namespace millrace
