@@ -23,6 +23,9 @@ constexpr std::array<std::string_view, 12> kCrashPoints = {
 std::span<const std::string_view> CrashPointNames() { return kCrashPoints; }
 
 #ifdef MILLRACE_TEST_POINTS
+
+bool CrashPointsCompiledIn() { return true; }
+
 namespace {
 
 struct Armed {
@@ -52,6 +55,13 @@ void CrashPoint(std::string_view name) {
   if (armed == nullptr || armed->name != name) return;
   if (armed->remaining.fetch_sub(1) == 1) _exit(kCrashPointExitCode);
 }
+
+#else
+
+bool CrashPointsCompiledIn() { return false; }
+
+void CrashPoint(std::string_view) {}
+
 #endif
 
 }  // namespace millrace

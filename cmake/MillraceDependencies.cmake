@@ -1,0 +1,56 @@
+# Third-party libraries: Debian's where they are good enough, else the pinned ones that `make setup` puts
+# into the cache folder (tools/setup/deps.sh).
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(simdjson REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
+find_package(CURL REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(GTest REQUIRED)
+find_package(benchmark QUIET)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+find_package(Boost 1.81 REQUIRED)
+
+add_library(millrace_boost INTERFACE)
+target_link_libraries(millrace_boost INTERFACE Boost::headers Threads::Threads)
+
+if(DEFINED ENV{MILLRACE_CACHE})
+  set(_cache "$ENV{MILLRACE_CACHE}")
+elseif(DEFINED ENV{XDG_CACHE_HOME})
+  set(_cache "$ENV{XDG_CACHE_HOME}/millrace")
+else()
+  set(_cache "$ENV{HOME}/.cache/millrace")
+endif()
+
+set(MILLRACE_ORT_INCLUDE "${_cache}/onnxruntime-headers-1.21.0/include" CACHE PATH
+  "Folder with onnxruntime_c_api.h")
+set(MILLRACE_ORT_LIBRARY "${_cache}/onnxruntime-1.23.2/libonnxruntime.so" CACHE FILEPATH
+  "The libonnxruntime.so that is placed beside the binary")
+set(MILLRACE_RDKAFKA_ROOT "${_cache}/librdkafka-2.15.1" CACHE PATH
+  "Install prefix of the pinned static librdkafka")
+
+if(NOT EXISTS "${MILLRACE_ORT_INCLUDE}/onnxruntime_c_api.h")
+  message(FATAL_ERROR "No onnxruntime_c_api.h in ${MILLRACE_ORT_INCLUDE}: run `make setup`")
+endif()
+if(NOT EXISTS "${MILLRACE_RDKAFKA_ROOT}/lib/librdkafka.a")
+  message(FATAL_ERROR "No lib/librdkafka.a in ${MILLRACE_RDKAFKA_ROOT}: run `make setup`")
+endif()
+
+# Headers only: the library itself is opened at run time.
+add_library(millrace_ort INTERFACE)
+target_include_directories(millrace_ort SYSTEM INTERFACE "${MILLRACE_ORT_INCLUDE}")
+target_link_libraries(millrace_ort INTERFACE ${CMAKE_DL_LIBS})
+
+add_library(millrace_rdkafka INTERFACE)
+target_include_directories(millrace_rdkafka SYSTEM INTERFACE "${MILLRACE_RDKAFKA_ROOT}/include")
+target_link_libraries(millrace_rdkafka INTERFACE
+  "${MILLRACE_RDKAFKA_ROOT}/lib/librdkafka.a"
+  CURL::libcurl OpenSSL::SSL OpenSSL::Crypto ZLIB::ZLIB PkgConfig::ZSTD Threads::Threads
+  ${CMAKE_DL_LIBS} m)
