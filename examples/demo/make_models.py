@@ -156,7 +156,7 @@ def write_rows(path, x, y):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Makes the models and the data of `millrace demo`.")
+    parser = argparse.ArgumentParser(description="Makes what `millrace demo` sends and runs.")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     out = parser.parse_args().out
 
@@ -186,6 +186,6 @@ def main():
 
 
 if __name__ == "__main__":
-    # One thread: the order of a sum, and with it the last bit of a weight, must not depend on cores.
+    # One thread: the order of a sum, and with it the last bit of a weight, must not vary.
     with threadpool_limits(limits=1):
         main()
