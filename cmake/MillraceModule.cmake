@@ -36,6 +36,8 @@ function(_millrace_points name out_sources)
   target_compile_definitions(millrace_${name}_points_on PRIVATE MILLRACE_TEST_POINTS=1)
 endfunction()
 
+add_custom_target(millrace_fuzzers)
+
 # millrace_module(<name> [DEPS module...] [LIBS target...])
 # A folder without sources is skipped; a dependency that was skipped is left out.
 function(millrace_module name)
@@ -105,6 +107,7 @@ function(_millrace_fuzzer library source)
   set(target millrace_${stem})
   set(corpus "${CMAKE_SOURCE_DIR}/fuzz/corpus/${stem}")
   add_executable(${target} "${source}")
+  add_dependencies(millrace_fuzzers ${target})
   target_link_libraries(${target} PRIVATE ${library} millrace_points_off millrace_flags)
   if(MILLRACE_FUZZ)
     target_link_options(${target} PRIVATE -fsanitize=fuzzer)

@@ -1,5 +1,5 @@
-// Runs a fuzz target once over every file of the corpus folders given on the command line, for builds
-// without libFuzzer. Fails when there was nothing to run.
+// Runs a fuzz target once over every file of the corpus folders given on the command line, for
+// builds without libFuzzer. Fails when there was nothing to run.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

@@ -1,0 +1,79 @@
+# Every target sets up what it needs: Debian packages (through apt, as root or with sudo, only when some are
+# missing) and pinned downloads in $MILLRACE_CACHE (default ~/.cache/millrace). Nothing else is installed.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 30
+PYTEST_ARGS ?=
+
+# $(call configure,preset): configures once; CMake itself notices later changes.
+configure = test -e build$(patsubst -release,,-$(1))/build.ninja || cmake --preset $(1)
+compile = cmake --build --preset $(1) -j $(JOBS)
+unit = ctest --preset $(1) -j $(JOBS)
+
+.PHONY: help
+help:  ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | \
+	  sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: setup
+setup:  ## Install missing Debian packages and the pinned libraries
+	@tools/setup/packages.sh build
+	@tools/setup/deps.sh
+
+.PHONY: setup-clang
+setup-clang: setup
+	@tools/setup/packages.sh clang
+
+.PHONY: build
+build: setup  ## Build build/millrace (release)
+	@$(call configure,release)
+	@$(call compile,release)
+
+.PHONY: test
+test: build  ## Unit tests, fuzz corpora, house rules and system tests
+	@$(call unit,release)
+	@"$$(tools/setup/venv.sh)" -m pytest tests $(PYTEST_ARGS)
+
+.PHONY: demo
+demo: build  ## Run everything on this machine with two real data sets (no broker needed)
+	@build/millrace demo
+
+.PHONY: bench
+bench: build  ## Measure the pipeline on the local log; JSON in bench/out/
+	@bench/run
+
+.PHONY: fuzz
+fuzz: setup-clang  ## Fuzz each target for FUZZ_SECONDS (30); new inputs stay in build-fuzz/corpus/
+	@$(call configure,fuzz)
+	@cmake --build --preset fuzz -j $(JOBS) --target millrace_fuzzers
+	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
+
+.PHONY: test-asan
+test-asan: setup  ## Unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(call configure,asan)
+	@$(call compile,asan)
+	@$(call unit,asan)
+
+.PHONY: test-tsan
+test-tsan: setup  ## Unit tests under ThreadSanitizer
+	@$(call configure,tsan)
+	@$(call compile,tsan)
+	@$(call unit,tsan)
+
+.PHONY: lint
+lint: setup-clang  ## Check formatting, then clang-tidy over src/
+	@git ls-files -z 'src/*.h' 'src/*.cc' 'tests/*.cc' | xargs -0 clang-format-14 --dry-run --Werror
+	@$(call configure,release)
+	@git ls-files 'src/*.cc' | xargs -P $(JOBS) -n 1 clang-tidy-14 -p build --quiet
+
+.PHONY: format
+format: setup-clang  ## Format the C++ sources in place
+	@git ls-files -z 'src/*.h' 'src/*.cc' 'tests/*.cc' | xargs -0 clang-format-14 -i
+
+.PHONY: clean
+clean:  ## Remove the build folders (the cache stays)
+	rm -rf build build-debug build-asan build-tsan build-fuzz
