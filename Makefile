@@ -1,5 +1,6 @@
-# Every target sets up what it needs: Debian packages (through apt, as root or with sudo, only when some are
-# missing) and pinned downloads in $MILLRACE_CACHE (default ~/.cache/millrace). Nothing else is installed.
+# Every target sets up what it needs: Debian packages (through apt, as root or with sudo, only when
+# some are missing) and pinned downloads in $MILLRACE_CACHE (default ~/.cache/millrace). Nothing
+# else is installed.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

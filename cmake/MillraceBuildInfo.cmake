@@ -1,5 +1,6 @@
-# millrace_build_info: `#include "generated/build_info.h"` gives version, git revision and compiler. The
-# revision is read at each build; the source is rewritten, and one file compiled, only when it changed.
+# millrace_build_info: `#include "generated/build_info.h"` gives version, git revision and compiler.
+# The revision is read at each build; the source is rewritten, and one file compiled, only when it
+# changed.
 
 set(_generated "${CMAKE_BINARY_DIR}/generated-include")
 file(CONFIGURE OUTPUT "${_generated}/generated/build_info.h" CONTENT [[

@@ -1,5 +1,5 @@
-# Third-party libraries: Debian's where they are good enough, else the pinned ones that `make setup` puts
-# into the cache folder (tools/setup/deps.sh).
+# Third-party libraries: Debian's where they are good enough, else the pinned ones that `make setup`
+# puts into the cache folder (tools/setup/deps.sh).
 
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)

@@ -1,10 +1,10 @@
 # millrace_embed(<target> NAME <Function> [BASE <dir>] FILES <file>...)
-# Puts the files into <target>'s read-only data. `#include "generated/<function>.h"` (the name in snake
-# case) declares
+# Puts the files into <target>'s read-only data. `#include "generated/<function>.h"` (the name in
+# snake case) declares
 #   std::string_view <Function>(std::string_view path);         // empty when there is no such file
 #   std::span<const std::string_view> <Function>Paths();        // sorted
-# with paths relative to BASE (default: the caller's source folder). A changed file is embedded anew.
-# A module calls it from src/<module>/embed.cmake.
+# with paths relative to BASE (default: the caller's source folder). A changed file is embedded
+# anew. A module calls it from src/<module>/embed.cmake.
 function(millrace_embed target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "NAME;BASE" "FILES")
   if(NOT arg_NAME OR NOT arg_FILES)

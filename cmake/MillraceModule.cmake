@@ -1,7 +1,9 @@
-# One folder of src/ is one module: a static library, one GoogleTest binary, fuzz targets, benchmarks.
+# One folder of src/ is one module: a static library, one GoogleTest binary, fuzz targets,
+# benchmarks.
 
-# Objects that read MILLRACE_TEST_POINTS exist in two variants, so that the release binary and the test
-# binary share everything else. Only sources may read it: a header would need the modules built twice.
+# Objects that read MILLRACE_TEST_POINTS exist in two variants, so that the release binary and the
+# test binary share everything else. Only sources may read it: a header would need the modules built
+# twice.
 add_library(millrace_points_off INTERFACE)
 add_library(millrace_points_on INTERFACE)
 if(MILLRACE_TEST_POINTS)
@@ -83,7 +85,8 @@ function(millrace_module name)
   if(tests)
     add_executable(${target}_test ${tests})
     target_link_libraries(${target}_test PRIVATE
-      ${target} ${deps} ${arg_LIBS} millrace_points_on millrace_flags GTest::gtest GTest::gtest_main)
+      ${target} ${deps} ${arg_LIBS} millrace_points_on millrace_flags
+      GTest::gtest GTest::gtest_main)
     target_compile_definitions(${target}_test PRIVATE
       MILLRACE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" MILLRACE_ORT_LIBRARY="${MILLRACE_ORT_LIBRARY}")
     add_test(NAME ${name} COMMAND ${target}_test --gtest_brief=1
@@ -100,8 +103,8 @@ function(millrace_module name)
   endif()
 endfunction()
 
-# <x>_fuzz.cc with its corpus in fuzz/corpus/<x>_fuzz/. With MILLRACE_FUZZ it is a libFuzzer program;
-# without, a small driver runs it over the corpus once, as a test.
+# <x>_fuzz.cc with its corpus in fuzz/corpus/<x>_fuzz/. With MILLRACE_FUZZ it is a libFuzzer
+# program; without, a small driver runs it over the corpus once, as a test.
 function(_millrace_fuzzer library source)
   cmake_path(GET source STEM stem)
   set(target millrace_${stem})
@@ -119,7 +122,8 @@ function(_millrace_fuzzer library source)
   set_tests_properties(${stem} PROPERTIES TIMEOUT 120)
 endfunction()
 
-# build/millrace from src/app/main.cc, and build/millrace-test, the same with its crash points armed.
+# build/millrace from src/app/main.cc, and build/millrace-test, the same with its crash points
+# armed.
 function(millrace_binary)
   set(main "${CMAKE_SOURCE_DIR}/src/app/main.cc")
   if(NOT EXISTS "${main}" OR NOT TARGET millrace_app)

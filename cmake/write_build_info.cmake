@@ -4,7 +4,8 @@ execute_process(COMMAND git -C "${SOURCE_DIR}" rev-parse --short=12 HEAD
 if(failed)
   set(revision unknown)
 else()
-  execute_process(COMMAND git --no-optional-locks -C "${SOURCE_DIR}" status --porcelain --untracked-files=no
+  execute_process(
+    COMMAND git --no-optional-locks -C "${SOURCE_DIR}" status --porcelain --untracked-files=no
     OUTPUT_VARIABLE changes ERROR_QUIET)
   if(changes)
     string(APPEND revision "-dirty")

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# fuzz.sh BUILD_DIR SECONDS: runs each libFuzzer target of BUILD_DIR over its corpus for SECONDS. New inputs go to
-# BUILD_DIR/corpus; an input that crashes is left in BUILD_DIR and named at the end.
+# fuzz.sh BUILD_DIR SECONDS: runs each libFuzzer target of BUILD_DIR over its corpus for SECONDS.
+# New inputs go to BUILD_DIR/corpus; an input that crashes is left in BUILD_DIR and named at the
+# end.
 set -euo pipefail
 build=$1 seconds=$2
 ran=0

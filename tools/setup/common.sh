@@ -48,8 +48,8 @@ check_sum() {
   [ "$got" = "$want" ] || fail "$name has SHA-256 $got, expected $want: not used"
 }
 
-# download FILE COMMAND...: runs COMMAND in an empty folder, where it must leave FILE; verifies it and moves
-# it to the downloads. Does nothing when FILE is there already.
+# download FILE COMMAND...: runs COMMAND in an empty folder, where it must leave FILE; verifies it
+# and moves it to the downloads. Does nothing when FILE is there already.
 download() {
   local name=$1 dir
   shift
@@ -70,7 +70,8 @@ download() {
   rm -rf "$dir"
 }
 
-# install_packages PACKAGE...: installs those Debian packages that are missing; no apt call when none is.
+# install_packages PACKAGE...: installs those Debian packages that are missing; no apt call when
+# none is.
 install_packages() {
   local package missing=()
   for package in "$@"; do

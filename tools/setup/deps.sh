@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Puts the pinned third-party libraries that Debian 12 lacks into the cache folder: librdkafka (static), ONNX
-# Runtime (shared, opened at run time) and its C headers. Each download is verified against
-# checksums.txt and kept; a second call finds everything and needs no network.
+# Puts the pinned third-party libraries that Debian 12 lacks into the cache folder: librdkafka
+# (static), ONNX Runtime (shared, opened at run time) and its C headers. Each download is verified
+# against checksums.txt and kept; a second call finds everything and needs no network.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 readonly kafka_package=1.10.1 rdkafka=2.15.1 ort=1.23.2 ort_headers=1.21.0 ort_headers_suite=trixie
 
-# install_dir NAME FUNCTION: runs FUNCTION with a fresh folder that becomes $cache/NAME when it succeeded.
+# install_dir NAME FUNCTION: runs FUNCTION with a fresh folder that becomes $cache/NAME when it
+# succeeded.
 install_dir() {
   local target=$cache/$1 staging
   [ ! -e "$target/.complete" ] || return 0
@@ -19,7 +20,8 @@ install_dir() {
   say "ready: $target"
 }
 
-# The npm package of the JavaScript client carries librdkafka's C sources; nothing of the package is run.
+# The npm package of the JavaScript client carries librdkafka's C sources; nothing of the package is
+# run.
 install_rdkafka() {
   local archive=confluentinc-kafka-javascript-$kafka_package.tgz work log=$1/build.log
   if [ ! -e "$downloads/$archive" ] && ! command -v npm >/dev/null; then
@@ -40,9 +42,9 @@ install_rdkafka() {
     tail -n 30 "$log" >&2
     fail "the build of librdkafka failed; its log: $log"
   fi
-  grep -q "define RD_KAFKA_VERSION" "$work/out$cache/librdkafka-$rdkafka/include/librdkafka/rdkafka.h" ||
-    fail "librdkafka was installed without its header"
   cp -a "$work/out$cache/librdkafka-$rdkafka/." "$1/"
+  { [ -e "$1/lib/librdkafka.a" ] && [ -e "$1/include/librdkafka/rdkafka.h" ]; } ||
+    fail "librdkafka was installed without its library or header"
   rm -f "$1"/lib/librdkafka*.so*
   rm -rf "$work"
 }
@@ -83,8 +85,8 @@ debian_mirror() {
   printf '%s\n' "$found"
 }
 
-# apt-get with configuration, lists and cache of its own: the machine's stay untouched. The headers are the
-# same on every architecture, so one package serves all.
+# apt-get with configuration, lists and cache of its own: the machine's stay untouched. The headers
+# are the same on every architecture, so one package serves all.
 fetch_ort_headers() {
   local apt=$PWD/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror
   [ -e "$keyring" ] || fail "no $keyring: install debian-archive-keyring"
@@ -120,6 +122,14 @@ install_ort_headers() {
   rm -rf "$work"
 }
 
+all_ready() {
+  local name
+  for name in "$@"; do
+    [ -e "$cache/$name/.complete" ] || return 1
+  done
+}
+
+all_ready "onnxruntime-$ort" "onnxruntime-headers-$ort_headers" "librdkafka-$rdkafka" && exit 0
 lock_cache
 install_dir "onnxruntime-$ort" install_ort
 install_dir "onnxruntime-headers-$ort_headers" install_ort_headers

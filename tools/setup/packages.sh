@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# packages.sh [LIST]...: installs the Debian 12 packages of packages-LIST.txt (default: build) that are missing.
+# packages.sh [LIST]...: installs the Debian 12 packages of packages-LIST.txt (default: build) that
+# are missing.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 [ $# -gt 0 ] || set -- build

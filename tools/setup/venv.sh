@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# venv.sh: makes the tests' Python environment in the cache folder, from tests/requirements.txt, and prints the
-# path of its python. The folder's name carries the requirements' digest: a changed list makes a new one.
+# venv.sh: makes the tests' Python environment in the cache folder, from tests/requirements.txt, and
+# prints the path of its python. The folder's name carries the requirements' digest: a changed list
+# makes a new one.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 requirements=$root_dir/tests/requirements.txt
