@@ -1,0 +1,44 @@
+#include "pipeline/options.h"
+
+namespace millrace {
+
+void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
+  set.Enum("delivery.mode", &options.mode, {"exactly-once", "at-least-once", "at-most-once"},
+           "What happens to outcomes when a worker fails. This version offers `exactly-once` only: "
+           "each request gets one outcome, committed together with its offset.");
+  set.Duration("delivery.commit_interval", &options.commit_interval, Millis(1), Millis(60'000),
+               "Longest time that a finished outcome waits for its unit of work to be committed; "
+               "longer means fewer, larger commits and later results.");
+  set.Integer("delivery.max_in_flight_records", &options.max_in_flight_records, 64, 1 << 20,
+              "Records read and not yet committed; at the limit the worker stops reading.");
+  set.Bytes("delivery.max_in_flight_bytes", &options.max_in_flight_bytes, 1 << 20,
+            std::int64_t{16} << 30,
+            "Bytes of records read and not yet committed; together with the record limit it bounds "
+            "the memory of a worker.");
+  set.Integer("delivery.max_unit_records", &options.max_unit_records, 1, 1 << 20,
+              "Outcomes in one unit of work; a full unit is committed at once.");
+  set.Bytes("delivery.max_unit_bytes", &options.max_unit_bytes, 64 << 10, std::int64_t{1} << 30,
+            "Encoded bytes in one unit of work; a full unit is committed at once.");
+  set.Duration(
+      "delivery.drain_timeout", &options.drain_timeout, Millis(0), Millis(600'000),
+      "Time that a stopping worker may take to finish and commit what it has read; what is "
+      "left after it is read again by the next worker.");
+}
+
+void DescribeSettings(SettingSet& set, RetryOptions& options) {
+  set.Duration("retry.initial_backoff", &options.initial_backoff, Millis(1), Millis(60'000),
+               "Wait before the first retry of a commit that failed for a passing reason.");
+  set.Duration("retry.max_backoff", &options.max_backoff, Millis(1), Millis(600'000),
+               "Longest wait between two retries.");
+  set.Number("retry.multiplier", &options.multiplier, 1.0, 10.0,
+             "Factor by which the wait grows from one retry to the next.");
+}
+
+void DescribeSettings(SettingSet& set, ExecutorOptions& options) {
+  set.Integer(
+      "executor.threads", &options.threads, 0, 256,
+      "Threads that run models; 0 takes as many as the processors that this process may use "
+      "leave room for.");
+}
+
+}  // namespace millrace
