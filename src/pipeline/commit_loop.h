@@ -1,0 +1,36 @@
+// CommitLoop: the one place that commits. Takes unit after unit from the ledger and hands it to the
+// Committer; the next unit gathers while this one commits.
+//
+// A unit that could not be committed goes back to the ledger and is tried again after a pause, for
+// as long as it takes: an outage delays outcomes, it never loses or dead-letters one. Only a fatal
+// answer (fenced, damaged log) ends the loop.
+#pragma once
+
+#include <atomic>
+
+#include "pipeline/intake.h"
+#include "transport/committer.h"
+
+namespace millrace {
+
+class CommitLoop {
+ public:
+  CommitLoop(WorkerParts& parts, Committer& committer) : parts_(parts), committer_(committer) {}
+
+  // Commits until the ledger's StopCommits and nothing is left, or a fatal error, or GiveUp. On the
+  // commit thread.
+  Status Run();
+  // Ends the loop even while commits fail: the drain deadline has passed. Any thread.
+  void GiveUp() { give_up_.store(true, std::memory_order_relaxed); }
+
+  bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
+
+ private:
+  WorkerParts& parts_;
+  Committer& committer_;
+  LogLimiter failed_log_{Millis(5'000)};
+  std::atomic<bool> give_up_{false};
+  std::atomic<bool> healthy_{true};
+};
+
+}  // namespace millrace

@@ -1,0 +1,61 @@
+#include "pipeline/dispatch_queue.h"
+
+namespace millrace {
+
+void DispatchQueue::Admit(std::span<RequestRow* const> rows, MonoTime now) {
+  if (rows.empty()) return;
+  bool wake = false;
+  bool wake_all = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (RequestRow* row : rows) scheduler_.Admit(row->model, row->tenant, row, now);
+    wake = idle_executors_ > 0;
+    wake_all = idle_executors_ > 1 && rows.size() > 1;
+  }
+  if (wake_all) {
+    work_.notify_all();
+  } else if (wake) {
+    work_.notify_one();
+  }
+}
+
+bool DispatchQueue::Take(FormedBatch* batch) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    if (abandoned_) return false;
+    if (scheduler_.waiting() > 0 && scheduler_.Next(clock_.Now(), batch)) return true;
+    if (stopped_) return false;
+    ++idle_executors_;
+    if (const auto due = scheduler_.NextDue(); due.has_value()) {
+      work_.wait_until(lock, *due);
+    } else {
+      work_.wait(lock);
+    }
+    --idle_executors_;
+  }
+}
+
+void DispatchQueue::Stop() {
+  const std::lock_guard lock(mutex_);
+  stopped_ = true;
+  scheduler_.Drain();
+  work_.notify_all();
+}
+
+void DispatchQueue::Abandon() {
+  const std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  work_.notify_all();
+}
+
+std::size_t DispatchQueue::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.waiting();
+}
+
+std::size_t DispatchQueue::waiting(ModelSlot model) const {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.waiting(model);
+}
+
+}  // namespace millrace

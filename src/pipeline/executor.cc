@@ -1,0 +1,150 @@
+#include "pipeline/executor.h"
+
+#include <cstring>
+
+#include "base/check.h"
+#include "base/crash_point.h"
+
+namespace millrace {
+
+Executor::Executor(WorkerParts& parts) : parts_(parts), encoder_(parts.limits) {}
+
+Status Executor::Prepare() {
+  for (const ServedModel& model : parts_.models.models()) {
+    Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
+    if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
+    runners_.push_back(std::move(runner).value());
+  }
+  return Status::Ok();
+}
+
+void Executor::Run() {
+  while (parts_.queue.Take(&batch_)) {
+    CrashPoint("batch_formed");
+    RunBatch(batch_);
+  }
+}
+
+void Executor::RunBatch(FormedBatch& batch) {
+  MILLRACE_CHECK(!batch.rows.empty());
+  const ServedModel& model = parts_.models.at(batch.model);
+  const MonoTime started = parts_.clock.Now();
+  rows_.clear();
+  for (QueuedRow* row : batch.rows) rows_.push_back(static_cast<RequestRow*>(row));
+  chunk_ = parts_.chunks.Take();
+  chunk_->outcomes.resize(rows_.size());
+  times_ = BatchTimes{};
+  results_ = 0;
+  RunRows(model, 0, rows_.size());
+  CrashPoint("after_encode");
+
+  const MonoTime done = parts_.clock.Now();
+  for (std::size_t i = 0; i < rows_.size();) {  // Rows of one poll share their times.
+    const RequestBlock* const block = rows_[i]->block;
+    const std::size_t first = i;
+    while (i < rows_.size() && rows_[i]->block == block) ++i;
+    parts_.probe.OnRowTimes(batch.model, started - rows_[first]->queued_at,
+                            done - block->polled_at, i - first);
+  }
+  parts_.probe.OnBatch(batch.model, batch.reason, rows_.size(), times_);
+  parts_.probe.OnResults(batch.model, results_);
+  ReleaseRows();  // Encoded outcomes borrow nothing from their requests.
+  parts_.ledger.Complete(std::move(chunk_));
+}
+
+void Executor::RunRows(const ServedModel& model, std::size_t first, std::size_t count) {
+  Runner& runner = *runners_[model.slot.index()];
+  const MonoTime t0 = parts_.clock.Now();
+  Gather(model, first, count, runner.Input());
+  CrashPoint("before_run");
+  const MonoTime t1 = parts_.clock.Now();
+  const Status status = runner.Run(count);
+  const MonoTime t2 = parts_.clock.Now();
+  CrashPoint("after_run");
+  times_.gather += t1 - t0;
+  times_.run += t2 - t1;
+  if (status.ok()) {
+    encoder_.BeginBatch(model.ref(), runner.Outputs(), static_cast<std::int32_t>(count),
+                        parts_.clock.WallNow());
+    EncodeResults(model, first, count);
+    times_.encode += parts_.clock.Now() - t2;
+    return;
+  }
+  if (count == 1) {
+    const FailureReason reason = status.code() == StatusCode::kDeadlineExceeded
+                                     ? FailureReason::kInferenceTimeout
+                                     : FailureReason::kInferenceError;
+    EncodeDead(model, first, Failure{reason, std::string(status.message())});
+    return;
+  }
+  const std::size_t half = count / 2;
+  RunRows(model, first, half);
+  RunRows(model, first + half, count - half);
+}
+
+void Executor::Gather(const ServedModel& model, std::size_t first, std::size_t count,
+                      std::byte* input) {
+  const std::size_t bytes = model.row_layout().bytes;
+  // Rows decoded one after another lie one after another when their size is a multiple of the
+  // slab's alignment: copy such runs at once.
+  for (std::size_t i = first; i < first + count;) {
+    const std::byte* const from = rows_[i]->input;
+    std::size_t run = 1;
+    while (i + run < first + count && rows_[i + run]->input == from + run * bytes) ++run;
+    std::memcpy(input + (i - first) * bytes, from, run * bytes);
+    i += run;
+  }
+}
+
+Outcome& Executor::PrepareOutcome(const ServedModel& model, std::size_t index) {
+  const RequestRow& row = *rows_[index];
+  Outcome& outcome = chunk_->outcomes[index];
+  outcome.slot = row.record->slot;
+  outcome.epoch = row.epoch;
+  outcome.seq = row.seq;
+  outcome.input_timestamp = row.record->timestamp;
+  outcome.model = model.slot;
+  return outcome;
+}
+
+void Executor::EncodeResults(const ServedModel& model, std::size_t first, std::size_t count) {
+  const MonoTime now = parts_.clock.Now();
+  for (std::size_t i = 0; i < count; ++i) {
+    const RequestRow& row = *rows_[first + i];
+    Outcome& outcome = PrepareOutcome(model, first + i);
+    const auto latency = std::chrono::duration_cast<Micros>(now - row.block->polled_at);
+    const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
+    const std::optional<Failure> failure =
+        encoder_.EncodeRow(row.request, origin, i, latency, *chunk_, &outcome.record);
+    if (failure.has_value()) {
+      EncodeDead(model, first + i, *failure);
+    } else {
+      ++results_;
+    }
+  }
+}
+
+void Executor::EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure) {
+  const RequestRow& row = *rows_[index];
+  Outcome& outcome = PrepareOutcome(model, index);
+  DeadLetterContext context;
+  context.consumer_group = parts_.group;
+  context.model_id = model.ref().model_id;
+  context.model_version = model.ref().version;
+  context.tenant_id = row.request.tenant_id;
+  context.now = parts_.clock.WallNow();
+  const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
+  EncodeDeadLetter(origin, failure, context, *chunk_, &outcome.record);
+  parts_.probe.OnDeadLetter(failure.reason, model.ref().model_id);
+}
+
+void Executor::ReleaseRows() {
+  for (std::size_t i = 0; i < rows_.size();) {
+    RequestBlock* const block = rows_[i]->block;
+    const std::size_t first = i;
+    while (i < rows_.size() && rows_[i]->block == block) ++i;
+    parts_.blocks.Release(block, i - first);
+  }
+}
+
+}  // namespace millrace

@@ -1,0 +1,49 @@
+// Executor: one thread that takes batches, runs them and encodes their outcomes.
+//
+// A batch that fails as a whole is bisected until the failing rows stand alone: they become dead
+// letters, their mates results, all in one chunk of outcomes. Each executor has its own Runner for
+// each model, so nothing is shared while a batch runs.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "codec/outcome_encoder.h"
+#include "pipeline/intake.h"
+#include "runtime/engine.h"
+
+namespace millrace {
+
+class Executor {
+ public:
+  explicit Executor(WorkerParts& parts);
+
+  // Makes a Runner for every model. Before Run, on any one thread.
+  Status Prepare();
+  // Takes batches until the queue is stopped and empty. On the executor's thread.
+  void Run();
+
+ private:
+  void RunBatch(FormedBatch& batch);
+  // Runs rows [first, first + count) together and encodes what comes of it; on failure halves.
+  void RunRows(const ServedModel& model, std::size_t first, std::size_t count);
+  void Gather(const ServedModel& model, std::size_t first, std::size_t count, std::byte* input);
+  void EncodeResults(const ServedModel& model, std::size_t first, std::size_t count);
+  void EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure);
+  Outcome& PrepareOutcome(const ServedModel& model, std::size_t index);
+  void ReleaseRows();
+
+  WorkerParts& parts_;
+  std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot.
+  ResultEncoder encoder_;
+
+  // Of the batch in progress.
+  FormedBatch batch_;
+  std::vector<RequestRow*> rows_;
+  std::unique_ptr<OutcomeChunk> chunk_;
+  BatchTimes times_;
+  std::size_t results_ = 0;
+};
+
+}  // namespace millrace

@@ -1,0 +1,194 @@
+#include "pipeline/intake.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/check.h"
+#include "base/crash_point.h"
+#include "pipeline/backoff.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+
+Intake::Intake(WorkerParts& parts, Source& source)
+    : parts_(parts), source_(source), decoder_(parts.limits) {}
+
+Status Intake::Start() { return source_.Start(this); }
+
+void Intake::Stop() {
+  stop_.store(true, std::memory_order_relaxed);
+  source_.Wake();
+}
+
+Status Intake::Close() { return source_.Close(); }
+
+Status Intake::Run() {
+  Backoff backoff(parts_.retry);
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const Status status = PollOnce();
+    if (status.ok()) {
+      backoff.Reset();
+      reachable_.store(true, std::memory_order_relaxed);
+      continue;
+    }
+    if (status.code() != StatusCode::kUnavailable &&
+        status.code() != StatusCode::kResourceExhausted) {
+      return status;
+    }
+    reachable_.store(false, std::memory_order_relaxed);
+    LogEvery(unreachable_log_, LogLevel::kWarn, "source_unavailable",
+             "the log cannot be read; polling again until it answers",
+             {{"error", status}});
+    std::this_thread::sleep_for(backoff.Next());
+  }
+  return Status::Ok();
+}
+
+Status Intake::PollOnce() {
+  constexpr Millis kRoomWait{50};
+  constexpr Millis kPollWait{100};
+  ApplyHolds();
+  const std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
+  PollLimits limits;
+  limits.max_records = std::min(room, kMaxPollRecords);
+  limits.max_bytes = kMaxPollBytes;
+  limits.max_wait = room > 0 ? kPollWait : Millis(0);
+  RequestBlock* const block = parts_.blocks.Take();
+  const Status status = source_.Poll(limits, &block->batch);
+  block->open_rows.store(1, std::memory_order_relaxed);  // The poll's own hold on the block.
+  if (status.ok() && !block->batch.records.empty()) {
+    CrashPoint("after_poll");
+    Process(block);
+  }
+  parts_.blocks.Release(block, 1);
+  return status;
+}
+
+void Intake::Process(RequestBlock* block) {
+  const std::vector<Record>& records = block->batch.records;
+  block->polled_at = parts_.clock.Now();
+  block->polled_wall = parts_.clock.WallNow();
+  block->rows.clear();
+  block->rows.resize(records.size());
+  block->open_rows.fetch_add(records.size(), std::memory_order_relaxed);
+  parts_.ledger.Begin(records, &tickets_);
+  admitted_.clear();
+  std::size_t settled = 0;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    RequestRow& row = block->rows[i];
+    row.block = block;
+    row.record = &records[i];
+    row.partition = partitions_[records[i].slot.index()];
+    row.epoch = tickets_[i].epoch;
+    row.seq = tickets_[i].seq;
+    if (row.epoch == Ledger::kNoEpoch) {
+      ++settled;
+      continue;
+    }
+    if (const std::optional<Failure> failure = DecodeRow(block, i); failure.has_value()) {
+      AddDeadLetter(row, *failure);
+      ++settled;
+    } else {
+      admitted_.push_back(&row);
+    }
+  }
+  CrashPoint("after_decode");
+  parts_.probe.OnPolled(records.size(), parts_.clock.Now() - block->polled_at);
+  // Dead letters first: an admitted row may finish, and with it the block, before Admit returns.
+  if (dead_letters_ != nullptr) parts_.ledger.Complete(std::move(dead_letters_));
+  parts_.queue.Admit(admitted_, block->polled_at);
+  if (settled > 0) parts_.blocks.Release(block, settled);
+}
+
+std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
+  RequestRow& row = block->rows[i];
+  const Record& record = *row.record;
+  if (auto failure = decoder_.Begin(record, block->strings, &row.request)) return failure;
+  if (last_model_ == nullptr || last_model_->ref().model_id != row.request.model_id) {
+    last_model_ = parts_.models.Find(row.request.model_id);
+  }
+  if (last_model_ == nullptr) {
+    return Failure{FailureReason::kUnknownModel,
+                   "model '" + std::string(row.request.model_id) +
+                       "' is not in the repository of this worker; see `millrace models list`"};
+  }
+  const RowLayout& layout = last_model_->row_layout();
+  row.input = block->inputs.Allocate(layout.bytes);
+  auto failure = decoder_.Finish(record, layout, block->strings, &row.request, row.input);
+  if (!failure.has_value() && !row.request.model_version.empty() &&
+      row.request.model_version != last_model_->ref().version) {
+    failure = Failure{FailureReason::kUnknownModel,
+                      "model_version '" + std::string(row.request.model_version) + "' of model '" +
+                          last_model_->ref().model_id + "' is not served; version '" +
+                          last_model_->ref().version + "' is"};
+  }
+  if (failure.has_value()) {
+    block->inputs.Undo(layout.bytes);
+    return failure;
+  }
+  row.model = last_model_->slot;
+  row.tenant = tenants_.Intern(row.request.tenant_id);
+  parts_.probe.OnTenant(row.tenant, row.request.tenant_id);
+  return std::nullopt;
+}
+
+void Intake::AddDeadLetter(const RequestRow& row, const Failure& failure) {
+  if (dead_letters_ == nullptr) {
+    dead_letters_ = parts_.chunks.Take();
+    // Addresses of outcomes must stay: room for every record of this poll.
+    dead_letters_->outcomes.reserve(row.block->rows.size());
+  }
+  Outcome& outcome = dead_letters_->outcomes.emplace_back();
+  outcome.slot = row.record->slot;
+  outcome.epoch = row.epoch;
+  outcome.seq = row.seq;
+  outcome.input_timestamp = row.record->timestamp;
+  DeadLetterContext context;
+  context.consumer_group = parts_.group;
+  context.model_id = row.request.model_id;
+  context.tenant_id = row.request.tenant_id;
+  context.now = row.block->polled_wall;
+  const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
+  EncodeDeadLetter(origin, failure, context, *dead_letters_, &outcome.record);
+  const bool known = parts_.models.Find(row.request.model_id) != nullptr;
+  parts_.probe.OnDeadLetter(failure.reason, known ? row.request.model_id : std::string_view());
+}
+
+void Intake::ApplyHolds() {
+  parts_.ledger.TakeHoldChanges(&hold_changes_);
+  for (const Ledger::HoldChange& change : hold_changes_) {
+    source_.HoldDispatch(change.slot, change.hold);
+  }
+}
+
+void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
+  for (const PartitionAssignment& assignment : partitions) {
+    if (assignment.slot.index() >= partitions_.size()) {
+      partitions_.resize(assignment.slot.index() + 1, -1);
+    }
+    partitions_[assignment.slot.index()] = assignment.partition.partition;
+    parts_.ledger.Open(assignment);
+  }
+  assigned_.fetch_add(partitions.size(), std::memory_order_relaxed);
+  parts_.probe.OnRebalance(assigned_partitions());
+  LogEvent(LogLevel::kInfo, "partitions_assigned", "partitions assigned",
+      {{"count", std::to_string(partitions.size())},
+       {"total", std::to_string(assigned_partitions())}});
+}
+
+void Intake::OnRevoked(std::span<const PartitionSlot> partitions) {
+  parts_.ledger.FlushAndWait(partitions, parts_.clock.Now() + kRevokeTimeout);
+  OnLost(partitions);
+}
+
+void Intake::OnLost(std::span<const PartitionSlot> partitions) {
+  for (const PartitionSlot slot : partitions) parts_.ledger.Close(slot);
+  assigned_.fetch_sub(partitions.size(), std::memory_order_relaxed);
+  parts_.probe.OnRebalance(assigned_partitions());
+}
+
+void Intake::OnPositionAdvanced(PartitionSlot slot, Offset position) {
+  parts_.ledger.Advance(slot, position);
+}
+
+}  // namespace millrace

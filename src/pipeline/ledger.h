@@ -1,0 +1,142 @@
+// Ledger: the state of every partition of this worker, and the only maker of units of work.
+//
+// It knows what was read (Begin), what has its outcome (Complete), and hands the commit thread units
+// of work: the outcomes of each partition's contiguous done-prefix with the position after them. A
+// unit that commits becomes history; one that does not goes back, to be sealed again with no new
+// inference. Work of an older epoch is dropped on arrival. It also bounds what is in flight: records
+// and bytes over all partitions, and records per partition, so that one slow request stops its own
+// partition before it stops the worker.
+//
+// Thread-safe: intake, executors and the commit thread share it, each once per batch of records.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/clock.h"
+#include "pipeline/offset_tracker.h"
+#include "pipeline/options.h"
+#include "pipeline/outcome.h"
+#include "transport/committer.h"
+#include "transport/source.h"
+#include "types/record.h"
+
+namespace millrace {
+
+// A unit of work with what the ledger needs to settle it. One at a time, reused.
+struct SealedUnit {
+  std::vector<const Outcome*> outcomes;
+  std::vector<const OutputRecord*> outputs;  // The same, as the committer wants them.
+  std::vector<PartitionPosition> positions;
+  std::size_t bytes = 0;
+
+  UnitOfWork view() const { return UnitOfWork{outputs, positions}; }
+  bool empty() const { return positions.empty(); }
+};
+
+struct LedgerTotals {
+  std::size_t in_flight_records = 0;
+  std::size_t in_flight_bytes = 0;
+  std::size_t ready_records = 0;
+};
+
+class Ledger {
+ public:
+  // `clock` and `chunks` must outlive the ledger.
+  Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks);
+
+  // --- Intake thread ---
+  void Open(const PartitionAssignment& partition);
+  // Drops everything of the partition that is not committed; late outcomes are dropped on arrival.
+  void Close(PartitionSlot slot);
+  // Waits until what the partitions' prefixes cover is committed, or the deadline. For a revoke.
+  void FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadline);
+  void Advance(PartitionSlot slot, Offset position);
+
+  // How many records may be begun now: waits up to `max_wait` for room for at least one.
+  std::size_t WaitForRoom(Millis max_wait);
+
+  struct Ticket {
+    Epoch epoch;
+    std::uint64_t seq = 0;
+  };
+  // Epoch of a ticket whose partition is not ours any more: the record is dropped.
+  static constexpr Epoch kNoEpoch{0};
+  // Registers polled records; tickets[i] belongs to records[i].
+  void Begin(std::span<const Record> records, std::vector<Ticket>* tickets);
+  // Partitions to hold or resume since the last call, as bounds were reached or left.
+  struct HoldChange {
+    PartitionSlot slot;
+    bool hold = false;
+  };
+  void TakeHoldChanges(std::vector<HoldChange>* changes);
+
+  // --- Any thread ---
+  // Takes the outcomes of `chunk` (all encoded) into their partitions.
+  void Complete(std::unique_ptr<OutcomeChunk> chunk);
+
+  // --- Commit thread ---
+  // Waits for the next unit and seals it. False when StopCommits was called and nothing is ready.
+  // A unit is due when it is full, when everything in flight is ready (nothing to wait for), when
+  // its first outcome has waited commit_interval, or when a flush or stop asks for it.
+  bool WaitAndSeal(SealedUnit* unit);
+  void Committed(SealedUnit* unit);
+  // Nothing of the unit is visible: its outcomes are ready again, except those of `lost`.
+  void Restore(SealedUnit* unit, std::span<const PartitionSlot> lost);
+
+  // --- Any thread ---
+  // Waits until nothing is in flight, or the deadline. True when drained.
+  bool WaitDrained(MonoTime deadline);
+  // After this WaitAndSeal returns what is ready without waiting, then false.
+  void StopCommits();
+  // The commit thread has ended for good: nobody waits for a commit any more.
+  void Abandon();
+  LedgerTotals Totals() const;
+  Offset CommittedPosition(PartitionSlot slot) const;
+
+ private:
+  struct Partition {
+    std::optional<OffsetTracker> tracker;  // Nothing while not ours.
+    Epoch epoch;
+    bool held = false;
+  };
+
+  bool DueLocked(MonoTime now, MonoTime* wake_at) const;
+  void SealLocked(SealedUnit* unit);
+  void CloseLocked(PartitionSlot slot);
+  void DropLocked(OutcomeChunk* chunk, std::size_t count);
+  void UpdateHoldsLocked(PartitionSlot slot);
+  Partition* FindLocked(PartitionSlot slot, Epoch epoch);
+  bool RoomLocked() const;
+
+  const DeliveryOptions options_;
+  const std::size_t partition_limit_;  // Records in flight of one partition before it is held.
+  const Clock& clock_;
+  OutcomeChunkPool& chunks_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable room_;       // In-flight work shrank.
+  std::condition_variable work_;       // Something became ready, or a flush or stop was asked for.
+  std::condition_variable settled_;    // A unit was committed or restored.
+
+  // Guarded by mutex_.
+  std::vector<Partition> partitions_;
+  std::vector<HoldChange> hold_changes_;
+  std::size_t in_flight_ = 0;
+  std::size_t ready_ = 0;
+  std::size_t sealed_ = 0;
+  std::size_t bytes_ = 0;
+  std::size_t first_to_seal_ = 0;  // Partition where the next unit starts, so that none starves.
+  MonoTime first_ready_at_{};      // When the oldest ready outcome became ready; valid if ready_ > 0.
+  bool advanced_ = false;          // A position moved without a record.
+  int flushes_ = 0;                // Threads in FlushAndWait.
+  bool stop_ = false;
+  bool abandoned_ = false;
+};
+
+}  // namespace millrace

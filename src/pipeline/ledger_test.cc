@@ -1,0 +1,236 @@
+#include "pipeline/ledger.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <thread>
+
+namespace millrace {
+namespace {
+
+DeliveryOptions Options() {
+  DeliveryOptions options;
+  options.commit_interval = Millis(0);
+  return options;
+}
+
+class LedgerTest : public ::testing::Test {
+ protected:
+  void Open(Ledger& ledger, int slot, std::uint32_t epoch, std::int64_t position = 0) {
+    ledger.Open(PartitionAssignment{PartitionSlot(slot), Epoch(epoch), {"in", slot},
+                                    Offset(position)});
+  }
+
+  // Registers offsets [first, first + count) of a partition.
+  std::vector<Ledger::Ticket> Read(Ledger& ledger, int slot, std::int64_t first, int count) {
+    std::vector<Record> records(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) {
+      Record& record = records[static_cast<std::size_t>(i)];
+      record.slot = PartitionSlot(slot);
+      record.offset = Offset(first + i);
+      record.value = "value";
+    }
+    std::vector<Ledger::Ticket> tickets;
+    ledger.Begin(records, &tickets);
+    return tickets;
+  }
+
+  void Finish(Ledger& ledger, int slot, const Ledger::Ticket& ticket, WallMillis mark = 0) {
+    std::unique_ptr<OutcomeChunk> chunk = chunks_.Take();
+    chunk->bytes.Append("x");
+    Outcome& outcome = chunk->outcomes.emplace_back();
+    outcome.record.chunk = chunk.get();
+    outcome.record.value = ByteSpan{0, 1};
+    outcome.slot = PartitionSlot(slot);
+    outcome.epoch = ticket.epoch;
+    outcome.seq = ticket.seq;
+    outcome.input_timestamp = mark;
+    ledger.Complete(std::move(chunk));
+  }
+
+  ManualClock clock_;
+  OutcomeChunkPool chunks_;
+};
+
+TEST_F(LedgerTest, UnitHoldsTheOutcomesBelowThePositionAndNoOther) {
+  Ledger ledger(Options(), clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 3);
+  Finish(ledger, 0, tickets[0], 100);
+  Finish(ledger, 0, tickets[2], 102);
+  SealedUnit unit;
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_EQ(unit.outcomes.size(), 1u);
+  EXPECT_EQ(unit.outcomes[0]->input_timestamp, 100);
+  ASSERT_EQ(unit.positions.size(), 1u);
+  EXPECT_EQ(unit.positions[0].next, Offset(1));
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 2u);
+  ledger.Close(PartitionSlot(0));
+}
+
+TEST_F(LedgerTest, OutcomesOfAnOlderEpochAreDropped) {
+  Ledger ledger(Options(), clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto old = Read(ledger, 0, 0, 1);
+  ledger.Close(PartitionSlot(0));
+  Open(ledger, 0, 2);
+  const auto fresh = Read(ledger, 0, 0, 1);
+  Finish(ledger, 0, old[0], 1);
+  EXPECT_EQ(ledger.Totals().ready_records, 0u);
+  Finish(ledger, 0, fresh[0], 2);
+  SealedUnit unit;
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_EQ(unit.outcomes.size(), 1u);
+  EXPECT_EQ(unit.outcomes[0]->input_timestamp, 2);
+  ledger.Committed(&unit);
+}
+
+TEST_F(LedgerTest, RecordsOfAPartitionThatIsGoneGetNoTicket) {
+  Ledger ledger(Options(), clock_, chunks_);
+  Open(ledger, 0, 1);
+  ledger.Close(PartitionSlot(0));
+  EXPECT_EQ(Read(ledger, 0, 0, 1)[0].epoch, Ledger::kNoEpoch);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 0u);
+}
+
+TEST_F(LedgerTest, UnitThatDidNotCommitIsSealedAgainWithoutTheLostPartitions) {
+  Ledger ledger(Options(), clock_, chunks_);
+  Open(ledger, 0, 1);
+  Open(ledger, 1, 1);
+  Finish(ledger, 0, Read(ledger, 0, 0, 1)[0], 10);
+  Finish(ledger, 1, Read(ledger, 1, 0, 1)[0], 11);
+  SealedUnit unit;
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_EQ(unit.outcomes.size(), 2u);
+  const std::vector<PartitionSlot> lost = {PartitionSlot(1)};
+  ledger.Restore(&unit, lost);
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_EQ(unit.outcomes.size(), 1u);
+  EXPECT_EQ(unit.outcomes[0]->input_timestamp, 10);
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 0u);
+  EXPECT_EQ(ledger.Totals().in_flight_bytes, 0u);
+}
+
+TEST_F(LedgerTest, CommitsPastOffsetsWithoutRecords) {
+  Ledger ledger(Options(), clock_, chunks_);
+  Open(ledger, 0, 1);
+  ledger.Advance(PartitionSlot(0), Offset(7));
+  SealedUnit unit;
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  EXPECT_TRUE(unit.outcomes.empty());
+  ASSERT_EQ(unit.positions.size(), 1u);
+  EXPECT_EQ(unit.positions[0].next, Offset(7));
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.CommittedPosition(PartitionSlot(0)), Offset(7));
+}
+
+TEST_F(LedgerTest, OneSlowRequestHoldsItsPartitionBeforeItStopsTheWorker) {
+  DeliveryOptions options = Options();
+  options.max_in_flight_records = 8;
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  Open(ledger, 1, 1);
+  Read(ledger, 0, 0, 4);
+  std::vector<Ledger::HoldChange> changes;
+  ledger.TakeHoldChanges(&changes);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_EQ(changes[0].slot, PartitionSlot(0));
+  EXPECT_TRUE(changes[0].hold);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 4u) << "the other partition still has room";
+  Read(ledger, 1, 0, 4);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u);
+  ledger.Close(PartitionSlot(0));
+  ledger.Close(PartitionSlot(1));
+}
+
+TEST_F(LedgerTest, WaitsForMoreOnlyWhileMoreIsOnItsWay) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(3'600'000);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 2);
+  Finish(ledger, 0, tickets[0]);
+  std::thread finisher([&] { Finish(ledger, 0, tickets[1]); });
+  SealedUnit unit;
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));  // Returns without the hour: nothing else is in flight.
+  EXPECT_EQ(unit.outcomes.size(), 2u);
+  finisher.join();
+  ledger.Committed(&unit);
+}
+
+// Three threads, many partitions, failing commits, partitions that come and go: what commits is,
+// for each partition and epoch, a gapless run of offsets, each once.
+TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
+  const std::uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  constexpr int kPartitions = 5;
+  constexpr int kRounds = 3000;
+  DeliveryOptions options = Options();
+  options.max_unit_records = 37;
+  Ledger ledger(options, clock_, chunks_);
+  std::map<int, std::int64_t> committed;  // Commit thread only: next offset by partition.
+  std::atomic<bool> broken{false};
+
+  std::thread committer([&] {
+    std::mt19937_64 random(seed + 1);
+    SealedUnit unit;
+    std::map<int, std::int64_t> tail;
+    while (ledger.WaitAndSeal(&unit)) {
+      if (random() % 4 == 0) {
+        ledger.Restore(&unit, {});
+        continue;
+      }
+      tail = committed;
+      for (const Outcome* outcome : unit.outcomes) {
+        std::int64_t& next = tail[outcome->slot.value()];
+        if (outcome->input_timestamp != next) broken = true;
+        ++next;
+      }
+      for (const PartitionPosition& position : unit.positions) {
+        if (tail[position.slot.value()] != position.next.value()) broken = true;
+      }
+      committed = tail;
+      ledger.Committed(&unit);
+    }
+  });
+
+  std::mt19937_64 random(seed);
+  std::vector<std::uint32_t> epochs(kPartitions, 0);
+  std::vector<std::int64_t> next(kPartitions, 0);
+  std::vector<std::pair<int, std::pair<Ledger::Ticket, std::int64_t>>> open;
+  for (int i = 0; i < kPartitions; ++i) Open(ledger, i, ++epochs[static_cast<std::size_t>(i)]);
+  for (int round = 0; round < kRounds; ++round) {
+    const int slot = static_cast<int>(random() % kPartitions);
+    const auto index = static_cast<std::size_t>(slot);
+    if (round % 200 == 199) {  // Revoke and assign again, from what is committed.
+      const std::vector<PartitionSlot> slots = {PartitionSlot(slot)};
+      ledger.FlushAndWait(slots, SystemClock().Now() + Millis(5'000));
+      const Offset position = ledger.CommittedPosition(PartitionSlot(slot));
+      ledger.Close(PartitionSlot(slot));
+      next[index] = position.value();
+      Open(ledger, slot, ++epochs[index], position.value());
+    }
+    const int count = 1 + static_cast<int>(random() % 5);
+    const auto tickets = Read(ledger, slot, next[index], count);
+    for (const Ledger::Ticket& ticket : tickets) open.push_back({slot, {ticket, next[index]++}});
+    while (open.size() > 20) {
+      const std::size_t pick = random() % open.size();
+      Finish(ledger, open[pick].first, open[pick].second.first, open[pick].second.second);
+      open.erase(open.begin() + static_cast<std::ptrdiff_t>(pick));
+    }
+  }
+  for (const auto& [slot, work] : open) Finish(ledger, slot, work.first, work.second);
+  EXPECT_TRUE(ledger.WaitDrained(SystemClock().Now() + Millis(20'000)));
+  ledger.StopCommits();
+  committer.join();
+  EXPECT_FALSE(broken);
+  for (int i = 0; i < kPartitions; ++i) {
+    EXPECT_EQ(committed[i], next[static_cast<std::size_t>(i)]);
+  }
+}
+
+}  // namespace
+}  // namespace millrace

@@ -1,0 +1,96 @@
+// Probe: every metric the pipeline keeps, by the names of the public contract.
+//
+// Made once by the Worker for its models; series are looked up here at set-up and then only counted,
+// per batch or per record at a few nanoseconds. Any thread may call the On... methods.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/strong.h"
+#include "models/repository.h"
+#include "pipeline/outcome.h"
+#include "scheduler/scheduler.h"
+#include "telemetry/metrics.h"
+#include "types/failure.h"
+
+namespace millrace {
+
+// Where the executor's time went in one batch.
+struct BatchTimes {
+  Nanos gather{0};
+  Nanos run{0};
+  Nanos encode{0};
+};
+
+class Probe {
+ public:
+  // Labels of tenants beyond this many are __other__.
+  static constexpr std::size_t kMaxTenantSeries = 50;
+
+  Probe(MetricRegistry& registry, const std::string& requests_topic,
+        const std::string& results_topic, const std::string& dlq_topic);
+
+  // Before the worker starts; slots in order.
+  void AddModel(const LoadedModel& model);
+
+  // --- Intake thread ---
+  void OnPolled(std::size_t records, Nanos decode_time);
+  void OnTenant(TenantSlot slot, std::string_view tenant_id);
+  void OnRebalance(std::size_t assigned);
+
+  // --- Executors, once per batch ---
+  void OnBatch(ModelSlot model, CloseReason reason, std::size_t rows, const BatchTimes& times);
+  void OnResults(ModelSlot model, std::size_t count);
+  // Time a row waited for its batch and from poll to its encoded outcome; `rows` share it.
+  void OnRowTimes(ModelSlot model, Nanos queued, Nanos total, std::size_t rows);
+
+  // --- Any thread ---
+  // `model_id` empty: not known, or not one of ours (labels stay bounded).
+  void OnDeadLetter(FailureReason reason, std::string_view model_id);
+
+  // --- Commit thread ---
+  void OnCommit(const std::vector<const Outcome*>& outcomes, WallMillis now, Nanos duration);
+  void OnCommitFailed(std::string_view result);
+
+  MetricRegistry& registry() { return registry_; }
+
+ private:
+  struct ModelSeries {
+    std::string id;
+    Counter* ok = nullptr;
+    Counter* dead_letter = nullptr;
+    Histogram* queue = nullptr;
+    Histogram* run = nullptr;
+    Histogram* total = nullptr;
+    Histogram* end_to_end = nullptr;
+    Histogram* rows = nullptr;
+    std::array<Counter*, kCloseReasons> batches{};
+  };
+
+  MetricRegistry& registry_;
+  std::vector<ModelSeries> models_;
+  std::vector<Counter*> tenants_;  // By TenantSlot; intake thread only.
+  std::size_t tenant_series_ = 0;
+  Counter* consumed_;
+  Counter* produced_results_;
+  Counter* produced_dead_letters_;
+  Counter* committed_;
+  Counter* decode_time_;
+  Counter* gather_time_;
+  Counter* run_time_;
+  Counter* encode_time_;
+  Counter* commit_time_;
+  Counter* rebalances_;
+  Gauge* assigned_;
+  Histogram* commit_duration_;
+  Histogram* commit_records_;
+  Histogram* commit_stage_;
+};
+
+}  // namespace millrace

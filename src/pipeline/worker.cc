@@ -1,0 +1,183 @@
+#include "pipeline/worker.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+#include "base/check.h"
+#include "base/crash_point.h"
+#include "base/thread_name.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+namespace {
+
+// CPUs that the cgroup's quota pays for, or a large number without one. cgroup v2, then v1.
+double CgroupCpus() {
+  std::ifstream v2("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (v2 >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
+  std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  std::ifstream v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  double micros = 0;
+  if (v1_quota >> micros && v1_period >> period && micros > 0 && period > 0) return micros / period;
+  return 1e9;
+}
+
+}  // namespace
+
+int UsableCpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  const int affinity = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return std::max(1, static_cast<int>(std::min<double>(affinity, std::floor(CgroupCpus()))));
+}
+
+const char* WorkerStateName(WorkerState state) {
+  switch (state) {
+    case WorkerState::kStarting: return "starting";
+    case WorkerState::kReady: return "ready";
+    case WorkerState::kDraining: return "draining";
+    case WorkerState::kStopped: return "stopped";
+    case WorkerState::kFailed: return "failed";
+  }
+  return "unknown";
+}
+
+Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry,
+               WorkerLog log, ModelTable models)
+    : options_(options),
+      clock_(clock),
+      log_(std::move(log)),
+      models_(std::move(models)),
+      probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
+      queue_(clock),
+      ledger_(options.delivery, clock, chunks_),
+      parts_{clock,        options.group, options.topics.requests, options.delivery,
+             options.retry, options.limits, models_,               probe_,
+             blocks_,      chunks_,       queue_,                  ledger_},
+      intake_(parts_, *log_.source),
+      commits_(parts_, *log_.committer) {
+  for (const ServedModel& model : models_.models()) {
+    const ModelSlot slot = queue_.AddModel(model.policy);
+    MILLRACE_CHECK(slot == model.slot);
+    probe_.AddModel(*model.loaded);
+  }
+}
+
+Worker::~Worker() {
+  RequestStop();
+  const Status ignored = Wait();
+  static_cast<void>(ignored);  // Whoever cared has waited already.
+}
+
+Status Worker::Start() {
+  const std::int64_t wanted = options_.executor.threads;
+  const int executors = wanted > 0 ? static_cast<int>(wanted) : UsableCpus();
+  for (int i = 0; i < executors; ++i) {
+    executors_.push_back(std::make_unique<Executor>(parts_));
+    MILLRACE_RETURN_IF_ERROR(executors_.back()->Prepare());
+  }
+  for (int i = 0; i < executors; ++i) {
+    executor_threads_.emplace_back([this, i] {
+      SetThreadName("mr-exec-" + std::to_string(i));
+      executors_[static_cast<std::size_t>(i)]->Run();
+    });
+  }
+  commit_thread_ = std::thread([this] { RunCommits(); });
+  intake_thread_ = std::thread([this] { RunIntake(); });
+  std::unique_lock lock(mutex_);
+  joined_.wait(lock, [this] { return start_done_; });
+  return start_status_;
+}
+
+void Worker::RunIntake() {
+  SetThreadName("mr-intake");
+  const Status started = intake_.Start();
+  WorkerState expected = WorkerState::kStarting;
+  if (started.ok()) state_.compare_exchange_strong(expected, WorkerState::kReady);
+  {
+    const std::lock_guard lock(mutex_);
+    start_status_ = started;
+    start_done_ = true;
+  }
+  joined_.notify_all();
+  if (!started.ok()) {
+    Fail(started);
+  } else if (const Status status = intake_.Run(); !status.ok()) {
+    Fail(status);
+  }
+  Leave();
+}
+
+// Stop intake has happened; drain until the deadline, commit, leave the group.
+void Worker::Leave() {
+  CrashPoint("shutdown_begin");
+  const MonoTime deadline = clock_.Now() + options_.delivery.drain_timeout;
+  queue_.Stop();
+  const bool drained = ledger_.WaitDrained(deadline);
+  if (!drained) {
+    const LedgerTotals left = ledger_.Totals();
+    LogEvent(LogLevel::kWarn, "drain_incomplete",
+             "left the group before everything read had its outcome; the next worker reads it again",
+             {{"records", std::to_string(left.in_flight_records)}});
+    queue_.Abandon();
+    commits_.GiveUp();
+  }
+  CrashPoint("shutdown_drained");
+  if (const Status closed = intake_.Close(); !closed.ok()) Fail(closed);
+  ledger_.StopCommits();
+}
+
+void Worker::RunCommits() {
+  SetThreadName("mr-commit");
+  if (const Status status = commits_.Run(); !status.ok()) {
+    Fail(status);
+    ledger_.Abandon();
+    intake_.Stop();
+  }
+}
+
+void Worker::Fail(const Status& status) {
+  state_.store(WorkerState::kFailed, std::memory_order_release);
+  const std::lock_guard lock(mutex_);
+  if (failure_.ok()) failure_ = status;
+}
+
+void Worker::RequestStop() {
+  WorkerState expected = WorkerState::kReady;
+  state_.compare_exchange_strong(expected, WorkerState::kDraining);
+  intake_.Stop();
+}
+
+Status Worker::Wait() {
+  if (intake_thread_.joinable()) intake_thread_.join();
+  if (commit_thread_.joinable()) commit_thread_.join();
+  queue_.Stop();
+  for (std::thread& thread : executor_threads_) {
+    if (thread.joinable()) thread.join();
+  }
+  const std::lock_guard lock(mutex_);
+  if (failure_.ok()) state_.store(WorkerState::kStopped, std::memory_order_release);
+  return failure_;
+}
+
+Result<std::vector<PartitionStatus>> Worker::Partitions() {
+  Result<std::vector<PartitionLag>> lags = log_.source->Lags();
+  if (!lags.ok()) return lags.status();
+  std::vector<PartitionStatus> partitions;
+  for (const PartitionLag& lag : *lags) {
+    PartitionStatus status;
+    status.partition = lag.slot.value();
+    status.committed = ledger_.CommittedPosition(lag.slot);
+    status.end = lag.end;
+    status.oldest_uncommitted = lag.oldest_uncommitted;
+    partitions.push_back(status);
+  }
+  return partitions;
+}
+
+}  // namespace millrace

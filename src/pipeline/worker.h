@@ -1,0 +1,111 @@
+// Worker: one member of a consumer group, from its log to its log.
+//
+// Threads (named as `top -H` shows them):
+//   mr-intake   polls, decodes, admits; owns the Source
+//   mr-exec-N   takes batches, runs them, encodes outcomes
+//   mr-commit   seals and commits units of work; owns the Committer
+// Lifecycle: Start, RequestStop (stop intake, drain until the deadline, commit, leave the group),
+// Wait. A worker is used once.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "pipeline/commit_loop.h"
+#include "pipeline/dispatch_queue.h"
+#include "pipeline/executor.h"
+#include "pipeline/intake.h"
+#include "pipeline/ledger.h"
+#include "pipeline/model_table.h"
+#include "pipeline/probe.h"
+#include "transport/log.h"
+
+namespace millrace {
+
+struct WorkerOptions {
+  std::string group;
+  TopicOptions topics;
+  DeliveryOptions delivery;
+  RetryOptions retry;
+  ExecutorOptions executor;
+  CodecLimits limits;
+};
+
+enum class WorkerState : std::uint8_t { kStarting, kReady, kDraining, kStopped, kFailed };
+const char* WorkerStateName(WorkerState state);
+
+struct PartitionStatus {
+  std::int32_t partition = 0;
+  Offset committed;
+  Offset end;
+  WallMillis oldest_uncommitted = 0;  // 0: nothing waits.
+  std::int64_t lag() const { return std::max<std::int64_t>(0, end.value() - committed.value()); }
+};
+
+// Executor threads this process may keep busy: the CPUs of its affinity, bounded by its cgroup's
+// quota, at least one.
+int UsableCpus();
+
+class Worker {
+ public:
+  // `clock` and `registry` must outlive the worker. `models` are what it serves.
+  Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry, WorkerLog log,
+         ModelTable models);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Prepares the executors and starts the threads; OK once the group is joined.
+  Status Start();
+  // Begins the graceful end. Any thread, any number of times.
+  void RequestStop();
+  // Waits for the end; OK when everything read was committed or left for the next worker.
+  Status Wait();
+
+  WorkerState state() const { return state_.load(std::memory_order_acquire); }
+  // The log can be read and written as far as the last attempts tell.
+  bool log_healthy() const { return intake_.log_reachable() && commits_.healthy(); }
+  LedgerTotals totals() const { return ledger_.Totals(); }
+  const ModelTable& models() const { return models_; }
+  std::size_t assigned_partitions() const { return intake_.assigned_partitions(); }
+  std::size_t waiting(ModelSlot model) const { return queue_.waiting(model); }
+  // Committed and end offset of every partition. Does I/O; for a scrape, not for the data plane.
+  Result<std::vector<PartitionStatus>> Partitions();
+
+ private:
+  void RunIntake();
+  void RunCommits();
+  void Fail(const Status& status);
+  void Leave();
+
+  const WorkerOptions options_;
+  const Clock& clock_;
+  WorkerLog log_;
+  ModelTable models_;
+  Probe probe_;
+  RequestBlockPool blocks_;
+  OutcomeChunkPool chunks_;
+  DispatchQueue queue_;
+  Ledger ledger_;
+  WorkerParts parts_;
+  Intake intake_;
+  CommitLoop commits_;
+  std::vector<std::unique_ptr<Executor>> executors_;
+
+  std::atomic<WorkerState> state_{WorkerState::kStarting};
+  std::mutex mutex_;
+  std::condition_variable joined_;
+  Status start_status_;       // Guarded by mutex_.
+  bool start_done_ = false;   // Guarded by mutex_.
+  Status failure_;            // Guarded by mutex_: the first one.
+
+  std::vector<std::thread> executor_threads_;
+  std::thread commit_thread_;
+  std::thread intake_thread_;
+};
+
+}  // namespace millrace
