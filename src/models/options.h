@@ -1,10 +1,13 @@
-// Settings of the model repository.
+// Settings of the model repository, and what a model.yaml says.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "base/settings.h"
+#include "base/status.h"
 
 namespace millrace {
 
@@ -19,6 +22,17 @@ struct ModelOptions {
   std::int64_t intra_op_threads = 1;
   std::string version;                // Pins a version; empty: the newest.
 };
+
+// A model.yaml: what the model file does not say about itself. Every key is optional.
+struct ModelManifest {
+  std::string description;
+  std::vector<std::string> labels;  // Of the classes, in the order of the outputs.
+  std::string provenance;           // Where data and model come from, for people.
+  std::string engine;               // "onnxruntime" or "test"; empty: by the model file's name.
+};
+
+// Reads the model.yaml at the path; errors name file and line. Whoever knows YAML provides it.
+using ManifestReader = std::function<Result<ModelManifest>(const std::string& path)>;
 
 void DescribeSettings(SettingSet& set, RepositoryOptions& options);
 void DescribeModelSettings(SettingSet& set, ModelOptions& options);

@@ -3,6 +3,10 @@
 //   DIR/<model_id>/<version>/model.onnx   with model.yaml beside it or beside the version folders
 //   DIR/<model_id>.onnx                   version "1"
 //
+// A model.yaml beside the model file replaces the one beside the version folders as a whole. In the
+// place of model.onnx there may be a model.test, which the test engine runs. Names that begin with
+// a dot are passed over; a symbolic link may lead elsewhere inside DIR, never out of it.
+//
 // Scan only looks; Load opens. A LoadedModel is immutable and shared: whoever runs a batch holds it
 // by shared_ptr, so that a newer version can take its place at a batch boundary. Ids match
 // [A-Za-z0-9][A-Za-z0-9._-]{0,127}; anything else in the folder is reported, never followed.
@@ -24,6 +28,10 @@ namespace millrace {
 
 bool IsValidModelId(std::string_view id);
 
+// Names of engines.
+inline constexpr std::string_view kOnnxRuntimeEngine = "onnxruntime";
+inline constexpr std::string_view kTestEngine = "test";
+
 struct ModelVersion {
   std::string model_id;
   std::string version;
@@ -31,17 +39,28 @@ struct ModelVersion {
   std::int64_t bytes = 0;
   std::string description;  // From model.yaml.
   std::vector<std::string> labels;
-  std::string engine = "onnxruntime";  // model.yaml `engine: test` names the test engine.
+  std::string provenance;
+  std::string engine{kOnnxRuntimeEngine};
 };
 
+// Whether version `a` is older than `b`. Numbers in numeric order, other names in lexicographic
+// order; every other name is older than every number, so that a folder like "backup" or "draft"
+// beside numbered versions never starts to serve by itself.
+bool OlderVersion(std::string_view a, std::string_view b);
+
+// Beyond this many warnings a scan only counts.
+inline constexpr std::size_t kMaxScanWarnings = 100;
+
 struct RepositoryListing {
-  // By model id; versions oldest first (numeric order, else lexicographic), so back() serves.
+  // By model id; versions oldest first (OlderVersion), so back() serves.
   std::map<std::string, std::vector<ModelVersion>> models;
   std::vector<std::string> warnings;  // What was found and not understood: path and why.
 };
 
-// kNotFound when the folder does not exist.
-Result<RepositoryListing> ScanRepository(const std::string& dir);
+// kNotFound when the folder does not exist. A version whose model.yaml cannot be read is not listed
+// but warned of: without it neither its engine nor its labels are known.
+Result<RepositoryListing> ScanRepository(const std::string& dir,
+                                         const ManifestReader& read_manifest);
 
 struct LoadedModel {
   ModelRef ref;
@@ -50,7 +69,9 @@ struct LoadedModel {
   Millis load_time{0};
 };
 
-// Digest, load and a warm-up run of `version`. Errors carry id, version and path.
+// Digest, load and a warm-up run of `version` in every batch bucket, with rows of zeros; with rows
+// of ones if those fail, for not every model takes zeros. An error when both fail. `engine` is the
+// one that version.engine names. Errors carry id, version and path. Slow; not for the data plane.
 Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const ModelVersion& version,
                                                      const SessionOptions& options);
 

@@ -1,0 +1,15 @@
+// SHA-256 of a file: how results and dead letters say which model made them.
+//
+// Reads the file in pieces of a fixed size; blocks. Any thread.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+
+namespace millrace {
+
+// 64 lower-case hexadecimal digits. kNotFound or kInternal with the path and the reason.
+Result<std::string> Sha256OfFile(const std::string& path);
+
+}  // namespace millrace

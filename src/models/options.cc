@@ -1,0 +1,28 @@
+#include "models/options.h"
+
+namespace millrace {
+namespace {
+
+constexpr std::int64_t kMaxBatchRows = 4096;
+constexpr std::int64_t kMaxIntraOpThreads = 256;
+
+}  // namespace
+
+void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
+  set.String("repository.dir", &options.dir,
+             "Folder of the models: <id>/<version>/model.onnx, or <id>.onnx for one version.");
+}
+
+void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
+  set.Integer("max_rows", &options.max_rows, 0, kMaxBatchRows,
+              "Largest batch of this model, in rows; 0 takes batch.max_rows.");
+  set.Duration("max_wait", &options.max_wait, Millis{-1}, Millis{60'000},
+               "How long the first row of a batch may wait for more; -1ms takes batch.max_wait.");
+  set.Integer("intra_op_threads", &options.intra_op_threads, 1, kMaxIntraOpThreads,
+              "Threads inside one run of this model; 1 is the executor itself and right for all "
+              "but large models.");
+  set.String("version", &options.version,
+             "Version that serves, whatever else is in the folder; empty serves the newest.");
+}
+
+}  // namespace millrace

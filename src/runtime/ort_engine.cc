@@ -1,0 +1,94 @@
+#include <onnxruntime_c_api.h>
+
+#include <array>
+#include <utility>
+
+#include "base/check.h"
+#include "runtime/engine.h"
+#include "runtime/ort_process.h"
+#include "runtime/ort_session.h"
+#include "runtime/ort_signature.h"
+
+namespace millrace {
+namespace {
+
+class OrtEngine final : public Engine {
+ public:
+  explicit OrtEngine(const OrtProcess& process) : process_(process) {}
+
+  std::string Version() const override { return "onnxruntime " + process_.version; }
+
+  Result<std::unique_ptr<Session>> Load(const std::string& path, const std::string& name,
+                                        const SessionOptions& options) override;
+
+ private:
+  const OrtProcess& process_;
+};
+
+constexpr std::array<std::pair<const char*, const char*>, 4> kSessionConfig = {{
+    {"session.intra_op.allow_spinning", "0"},
+    {"session.inter_op.allow_spinning", "0"},
+    {"session.use_env_allocators", "1"},
+    {"session.set_denormal_as_zero", "0"},
+}};
+
+// Every option that matters is set: the library's defaults change between versions.
+Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptions& options,
+                  OrtSessionOptions* ort) {
+  const int intra = static_cast<int>(options.intra_op_threads);
+  const auto check = [&api](OrtStatus* status) { return TakeOrtStatus(api, status); };
+  MILLRACE_RETURN_IF_ERROR(check(api.SetIntraOpNumThreads(ort, intra)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SetInterOpNumThreads(ort, 1)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SetSessionExecutionMode(ort, ORT_SEQUENTIAL)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SetSessionGraphOptimizationLevel(ort, ORT_ENABLE_ALL)));
+  MILLRACE_RETURN_IF_ERROR(check(api.EnableMemPattern(ort)));
+  MILLRACE_RETURN_IF_ERROR(check(api.EnableCpuMemArena(ort)));
+  MILLRACE_RETURN_IF_ERROR(check(api.DisableProfiling(ort)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SetSessionLogId(ort, name.c_str())));
+  MILLRACE_RETURN_IF_ERROR(
+      check(api.SetSessionLogSeverityLevel(ort, ORT_LOGGING_LEVEL_WARNING)));
+  for (const auto& [key, value] : kSessionConfig) {
+    MILLRACE_RETURN_IF_ERROR(check(api.AddSessionConfigEntry(ort, key, value)));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const std::string& name,
+                                                 const SessionOptions& options) {
+  MILLRACE_CHECK(options.max_rows >= 1 && options.intra_op_threads >= 1);
+  const OrtApi& api = *process_.api;
+  std::string context = "model " + name + " (" + path + ")";
+  OrtSessionOptions* raw_options = nullptr;
+  MILLRACE_RETURN_IF_ERROR(
+      TakeOrtStatus(api, api.CreateSessionOptions(&raw_options)).WithContext(context));
+  const OrtPtr<OrtSessionOptions> session_options(raw_options, {api.ReleaseSessionOptions});
+  MILLRACE_RETURN_IF_ERROR(SetOptions(api, name, options, raw_options).WithContext(context));
+
+  OrtSession* raw_session = nullptr;
+  OrtStatus* status = api.CreateSession(process_.env, path.c_str(), raw_options, &raw_session);
+  Status created = TakeOrtStatus(api, status);
+  // What the library calls a plain failure while it loads is a fault of the file.
+  if (created.code() == StatusCode::kInternal) {
+    created = Status(StatusCode::kInvalidArgument, std::string(created.message()));
+  }
+  MILLRACE_RETURN_IF_ERROR(created.WithContext(context));
+  OrtPtr<OrtSession> session(raw_session, {api.ReleaseSession});
+
+  Result<OrtSignatureInfo> info = ReadOrtValues(process_, *session);
+  if (!info.ok()) return info.status().WithContext(context);
+  Result<ModelSignature> signature = CheckSignature(*info);
+  if (!signature.ok()) return signature.status().WithContext(context);
+  return std::unique_ptr<Session>(std::make_unique<OrtModelSession>(
+      process_, std::move(session), std::move(signature).value(),
+      static_cast<std::size_t>(options.max_rows), std::move(context)));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> OpenOnnxRuntime(const RuntimeOptions& options) {
+  Result<const OrtProcess*> process = OpenOrtProcess(options);
+  if (!process.ok()) return process.status();
+  return std::unique_ptr<Engine>(std::make_unique<OrtEngine>(**process));
+}
+
+}  // namespace millrace

@@ -1,0 +1,277 @@
+#include "runtime/ort_session.h"
+
+#include <onnxruntime_c_api.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "runtime/batch_buckets.h"
+#include "runtime/ort_signature.h"
+
+namespace millrace {
+namespace {
+
+ONNXTensorElementDataType OnnxType(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    case ElementType::kFloat64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE;
+    case ElementType::kInt32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    case ElementType::kInt64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    case ElementType::kInt8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+    case ElementType::kUint8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    case ElementType::kInt16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16;
+    case ElementType::kUint16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16;
+    case ElementType::kUint32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32;
+    case ElementType::kUint64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64;
+    case ElementType::kBool: return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+  }
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
+
+// Memory in `buffer` for `rows` rows of the tensor `spec`.
+Status Reserve(AlignedBuffer& buffer, const TensorSpec& spec, std::size_t rows,
+               std::size_t row_bytes) {
+  if (row_bytes <= kMaxTensorBytes / rows && buffer.Grow(rows * row_bytes)) return {};
+  return {StatusCode::kResourceExhausted,
+          "no memory for " + std::to_string(rows) + " rows of " + std::to_string(row_bytes) +
+              " bytes of tensor '" + spec.name +
+              "' (limit 1 GiB); lower max_rows of this model"};
+}
+
+}  // namespace
+
+OrtModelSession::OrtModelSession(const OrtProcess& process, OrtPtr<OrtSession> session,
+                                 ModelSignature signature, std::size_t max_rows,
+                                 std::string context)
+    : process_(process),
+      session_(std::move(session)),
+      signature_(std::move(signature)),
+      layout_(InputLayout(signature_)),
+      max_rows_(max_rows),
+      context_(std::move(context)) {}
+
+OrtModelSession::~OrtModelSession() = default;
+
+Result<std::unique_ptr<Runner>> OrtModelSession::NewRunner() {
+  auto runner = std::make_unique<OrtRunner>(*this);
+  MILLRACE_RETURN_IF_ERROR(runner->Prepare().WithContext(context_));
+  return std::unique_ptr<Runner>(std::move(runner));
+}
+
+OrtRunner::OrtRunner(const OrtModelSession& session)
+    : session_(session),
+      process_(session.process()),
+      fixed_batch_(static_cast<std::size_t>(session.signature().fixed_batch)) {}
+
+OrtRunner::~OrtRunner() = default;
+
+Status OrtRunner::Prepare() {
+  const OrtApi& api = *process_.api;
+  const ModelSignature& signature = session_.signature();
+  const RowLayout& layout = session_.row_layout();
+  std::size_t rows = session_.max_rows();
+  if (fixed_batch_ == 0) {
+    buckets_ = BatchBuckets(rows);
+    slots_.resize(buckets_.size());
+    for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i].rows = buckets_[i];
+  } else {
+    slots_.resize((rows + fixed_batch_ - 1) / fixed_batch_);
+    rows = slots_.size() * fixed_batch_;
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      slots_[i].first = i * fixed_batch_;
+      slots_[i].rows = fixed_batch_;
+    }
+  }
+  MILLRACE_RETURN_IF_ERROR(Reserve(input_, signature.inputs[0], rows, layout.bytes));
+  input_names_[0] = signature.inputs[0].name.c_str();
+
+  outputs_.resize(signature.outputs.size());
+  views_.resize(outputs_.size());
+  raw_outputs_.resize(outputs_.size());
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    Output& output = outputs_[i];
+    OutputView& view = views_[i];
+    output.spec = view.spec = &signature.outputs[i];
+    output_names_.push_back(output.spec->name.c_str());
+    const std::optional<std::size_t> elements = StaticRowElements(*output.spec);
+    if (!elements) continue;
+    output.preallocated = true;
+    output.row_bytes = *elements * ElementBytes(output.spec->type);
+    MILLRACE_RETURN_IF_ERROR(Reserve(output.buffer, *output.spec, rows, output.row_bytes));
+    view.data = output.buffer.data();
+    view.elements_per_row = *elements;
+    view.row_shape.assign(output.spec->shape.begin() + 1, output.spec->shape.end());
+  }
+
+  OrtRunOptions* options = nullptr;
+  MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(api, api.CreateRunOptions(&options)));
+  run_options_ = OrtPtr<OrtRunOptions>(options, {api.ReleaseRunOptions});
+  // A failed run is reported by its Status; a log line per poisoned batch would only repeat it.
+  return TakeOrtStatus(api,
+                       api.RunOptionsSetRunLogSeverityLevel(options, ORT_LOGGING_LEVEL_FATAL));
+}
+
+Status OrtRunner::Run(std::size_t rows) {
+  MILLRACE_CHECK(rows >= 1 && rows <= session_.max_rows());
+  {
+    const std::lock_guard lock(mutex_);
+    if (terminated_) {
+      MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(
+          *process_.api, process_.api->RunOptionsUnsetTerminate(run_options_.get())));
+    }
+    terminated_ = false;
+    running_ = true;
+  }
+  Status status = RunSlots(rows);
+  const std::lock_guard lock(mutex_);
+  running_ = false;
+  if (!status.ok() && terminated_) {
+    return {StatusCode::kDeadlineExceeded,
+            session_.context() + ": the run of " + std::to_string(rows) + " rows was stopped"};
+  }
+  return status.WithContext(session_.context());
+}
+
+void OrtRunner::Terminate() {
+  const std::lock_guard lock(mutex_);
+  if (!running_) return;
+  terminated_ = true;
+  // Fails for a null argument only.
+  (void)TakeOrtStatus(*process_.api,
+                      process_.api->RunOptionsSetTerminate(run_options_.get()));
+}
+
+Status OrtRunner::RunSlots(std::size_t rows) {
+  if (fixed_batch_ == 0) {
+    Slot& slot = slots_[BucketIndex(buckets_, rows)];
+    PadRows(rows, slot.rows);
+    return RunSlot(slot);
+  }
+  const std::size_t chunks = (rows + fixed_batch_ - 1) / fixed_batch_;
+  PadRows(rows, chunks * fixed_batch_);
+  for (std::size_t i = 0; i < chunks; ++i) MILLRACE_RETURN_IF_ERROR(RunSlot(slots_[i]));
+  return {};
+}
+
+void OrtRunner::PadRows(std::size_t rows, std::size_t padded) {
+  const std::size_t bytes = session_.row_layout().bytes;
+  const std::byte* last = input_.data() + (rows - 1) * bytes;
+  for (std::size_t row = rows; row < padded; ++row) {
+    std::memcpy(input_.data() + row * bytes, last, bytes);
+  }
+}
+
+Status OrtRunner::RunSlot(Slot& slot) {
+  if (slot.input == nullptr) MILLRACE_RETURN_IF_ERROR(MakeSlot(slot));
+  const OrtApi& api = *process_.api;
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    raw_outputs_[i] = slot.outputs[i].get();
+    outputs_[i].borrowed.reset();
+  }
+  const OrtValue* input = slot.input.get();
+  OrtStatus* failed = api.Run(session_.handle(), run_options_.get(), input_names_.data(), &input, 1,
+                              output_names_.data(), output_names_.size(), raw_outputs_.data());
+  // Owned before anything returns: also a failed run may have made some of its outputs.
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    if (!outputs_[i].preallocated && raw_outputs_[i] != nullptr) {
+      outputs_[i].borrowed = OrtPtr<OrtValue>(raw_outputs_[i], {api.ReleaseValue});
+    }
+  }
+  MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(api, failed));
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    if (!outputs_[i].preallocated) MILLRACE_RETURN_IF_ERROR(TakeRunTimeOutput(i, slot));
+  }
+  return {};
+}
+
+Status OrtRunner::ReadShape(const OrtValue& value, Output& output) const {
+  const OrtApi& api = *process_.api;
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(api, api.GetTensorTypeAndShape(&value, &info)));
+  const OrtPtr<OrtTensorTypeAndShapeInfo> owned(info, {api.ReleaseTensorTypeAndShapeInfo});
+  std::size_t rank = 0;
+  MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(api, api.GetDimensionsCount(info, &rank)));
+  output.shape.resize(rank);
+  return TakeOrtStatus(api, api.GetDimensions(info, output.shape.data(), rank));
+}
+
+Status OrtRunner::TakeRunTimeOutput(std::size_t i, const Slot& slot) {
+  const OrtApi& api = *process_.api;
+  Output& output = outputs_[i];
+  OutputView& view = views_[i];
+  if (output.borrowed == nullptr) {
+    return {StatusCode::kInternal, "the run gave no output '" + output.spec->name + "'"};
+  }
+  MILLRACE_RETURN_IF_ERROR(ReadShape(*output.borrowed, output));
+  const std::vector<std::int64_t>& shape = output.shape;
+  const bool rows_match = !shape.empty() && shape[0] == static_cast<std::int64_t>(slot.rows);
+  if (!rows_match) {
+    return {StatusCode::kUnsupported,
+            "output '" + output.spec->name + "' came out as " + ShapeText(shape) + " for " +
+                std::to_string(slot.rows) + " rows: its first dimension is not the batch"};
+  }
+  std::size_t elements = 1;
+  for (std::size_t d = 1; d < shape.size(); ++d) elements *= static_cast<std::size_t>(shape[d]);
+  const bool same_rows = std::equal(shape.begin() + 1, shape.end(), view.row_shape.begin(),
+                                    view.row_shape.end());
+  if (slot.first > 0 && !same_rows) {
+    return {StatusCode::kUnsupported,
+            "output '" + output.spec->name + "' has rows of different shapes in one batch"};
+  }
+  view.row_shape.assign(shape.begin() + 1, shape.end());
+  view.elements_per_row = elements;
+  output.row_bytes = elements * ElementBytes(output.spec->type);
+  void* data = nullptr;
+  MILLRACE_RETURN_IF_ERROR(
+      TakeOrtStatus(api, api.GetTensorMutableData(output.borrowed.get(), &data)));
+  view.data = data;
+  if (fixed_batch_ == 0) return {};
+  // Chunks follow each other in memory of ours.
+  if (slot.first == 0) {
+    const std::size_t total = slots_.size() * fixed_batch_;
+    MILLRACE_RETURN_IF_ERROR(Reserve(output.buffer, *output.spec, total, output.row_bytes));
+  }
+  if (output.row_bytes > 0) {
+    std::memcpy(output.buffer.data() + slot.first * output.row_bytes, data,
+                slot.rows * output.row_bytes);
+  }
+  output.borrowed.reset();
+  view.data = output.buffer.data();
+  return {};
+}
+
+Status OrtRunner::MakeSlot(Slot& slot) {
+  const RowLayout& layout = session_.row_layout();
+  slot.outputs.clear();
+  slot.outputs.resize(outputs_.size());
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    const Output& output = outputs_[i];
+    if (!output.preallocated) continue;
+    Result<OrtPtr<OrtValue>> value =
+        WrapTensor(*output.spec, output.buffer.data() + slot.first * output.row_bytes,
+                   output.row_bytes, slot.rows);
+    if (!value.ok()) return value.status();
+    slot.outputs[i] = std::move(value).value();
+  }
+  Result<OrtPtr<OrtValue>> input =
+      WrapTensor(session_.signature().inputs[0], input_.data() + slot.first * layout.bytes,
+                 layout.bytes, slot.rows);
+  if (!input.ok()) return input.status();
+  slot.input = std::move(input).value();
+  return {};
+}
+
+Result<OrtPtr<OrtValue>> OrtRunner::WrapTensor(const TensorSpec& spec, std::byte* data,
+                                               std::size_t row_bytes, std::size_t rows) const {
+  const OrtApi& api = *process_.api;
+  std::vector<std::int64_t> shape = spec.shape;
+  shape[0] = static_cast<std::int64_t>(rows);
+  OrtValue* value = nullptr;
+  MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(
+      api, api.CreateTensorWithDataAsOrtValue(process_.cpu, data, rows * row_bytes, shape.data(),
+                                              shape.size(), OnnxType(spec.type), &value)));
+  return OrtPtr<OrtValue>(value, {api.ReleaseValue});
+}
+
+}  // namespace millrace
