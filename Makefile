@@ -10,8 +10,8 @@ JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 30
 PYTEST_ARGS ?=
 
-# $(call configure,preset): configures once; CMake itself notices later changes.
-configure = test -e build$(patsubst -release,,-$(1))/build.ninja || cmake --preset $(1)
+# $(call configure,preset): quick when nothing changed, and says something only when it fails.
+configure = log=$$(cmake --preset $(1) 2>&1) || { printf '%s\n' "$$log" >&2; exit 1; }
 compile = cmake --build --preset $(1) -j $(JOBS)
 unit = ctest --preset $(1) -j $(JOBS)
 

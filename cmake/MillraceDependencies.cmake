@@ -28,14 +28,31 @@ elseif(DEFINED ENV{XDG_CACHE_HOME})
 else()
   set(_cache "$ENV{HOME}/.cache/millrace")
 endif()
+file(STRINGS "${CMAKE_SOURCE_DIR}/tools/setup/versions.env" _versions REGEX "^[a-z_]+=")
+foreach(_line IN LISTS _versions)
+  string(REGEX MATCH "^([a-z_]+)=(.*)$" _ "${_line}")
+  set(_version_${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
+endforeach()
 
-set(MILLRACE_ORT_INCLUDE "${_cache}/onnxruntime-headers-1.21.0/include" CACHE PATH
-  "Folder with onnxruntime_c_api.h")
-set(MILLRACE_ORT_LIBRARY "${_cache}/onnxruntime-1.23.2/libonnxruntime.so" CACHE FILEPATH
-  "The libonnxruntime.so that is placed beside the binary")
-set(MILLRACE_RDKAFKA_ROOT "${_cache}/librdkafka-2.15.1" CACHE PATH
-  "Install prefix of the pinned static librdkafka")
+set(MILLRACE_ORT_INCLUDE "" CACHE PATH
+  "Folder with onnxruntime_c_api.h (empty: the pinned one in the cache folder)")
+set(MILLRACE_ORT_LIBRARY "" CACHE FILEPATH
+  "The libonnxruntime.so that is placed beside the binary (empty: the pinned one)")
+set(MILLRACE_RDKAFKA_ROOT "" CACHE PATH
+  "Install prefix of a static librdkafka (empty: the pinned one)")
+if(NOT MILLRACE_ORT_INCLUDE)
+  set(MILLRACE_ORT_INCLUDE "${_cache}/onnxruntime-headers-${_version_ort_headers}/include")
+endif()
+if(NOT MILLRACE_ORT_LIBRARY)
+  set(MILLRACE_ORT_LIBRARY "${_cache}/onnxruntime-${_version_ort}/libonnxruntime.so")
+endif()
+if(NOT MILLRACE_RDKAFKA_ROOT)
+  set(MILLRACE_RDKAFKA_ROOT "${_cache}/librdkafka-${_version_rdkafka}")
+endif()
 
+if(NOT EXISTS "${MILLRACE_ORT_LIBRARY}")
+  message(FATAL_ERROR "No ${MILLRACE_ORT_LIBRARY}: run `make setup`")
+endif()
 if(NOT EXISTS "${MILLRACE_ORT_INCLUDE}/onnxruntime_c_api.h")
   message(FATAL_ERROR "No onnxruntime_c_api.h in ${MILLRACE_ORT_INCLUDE}: run `make setup`")
 endif()
@@ -43,10 +60,11 @@ if(NOT EXISTS "${MILLRACE_RDKAFKA_ROOT}/lib/librdkafka.a")
   message(FATAL_ERROR "No lib/librdkafka.a in ${MILLRACE_RDKAFKA_ROOT}: run `make setup`")
 endif()
 
-# Headers only: the library itself is opened at run time.
+# Headers only: the library itself is opened at run time, first from the binary's own folder.
 add_library(millrace_ort INTERFACE)
 target_include_directories(millrace_ort SYSTEM INTERFACE "${MILLRACE_ORT_INCLUDE}")
 target_link_libraries(millrace_ort INTERFACE ${CMAKE_DL_LIBS})
+file(CREATE_LINK "${MILLRACE_ORT_LIBRARY}" "${CMAKE_BINARY_DIR}/libonnxruntime.so" SYMBOLIC)
 
 add_library(millrace_rdkafka INTERFACE)
 target_include_directories(millrace_rdkafka SYSTEM INTERFACE "${MILLRACE_RDKAFKA_ROOT}/include")

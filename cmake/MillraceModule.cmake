@@ -134,9 +134,4 @@ function(millrace_binary)
   target_link_libraries(millrace PRIVATE millrace_app ${MILLRACE_DEFAULT_POINTS} millrace_flags)
   add_executable(millrace-test "${main}")
   target_link_libraries(millrace-test PRIVATE millrace_app millrace_points_on millrace_flags)
-  if(EXISTS "${MILLRACE_ORT_LIBRARY}")
-    add_custom_command(TARGET millrace POST_BUILD
-      COMMAND "${CMAKE_COMMAND}" -E create_symlink
-        "${MILLRACE_ORT_LIBRARY}" "${CMAKE_BINARY_DIR}/libonnxruntime.so")
-  endif()
 endfunction()

@@ -4,7 +4,8 @@
 # against checksums.txt and kept; a second call finds everything and needs no network.
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-readonly kafka_package=1.10.1 rdkafka=2.15.1 ort=1.23.2 ort_headers=1.21.0 ort_headers_suite=trixie
+source "$setup_dir/versions.env"
+readonly ort_headers_suite=trixie
 
 # install_dir NAME FUNCTION: runs FUNCTION with a fresh folder that becomes $cache/NAME when it
 # succeeded.
