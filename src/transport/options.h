@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "base/settings.h"
@@ -25,7 +26,10 @@ struct LocalLogOptions {
 
 struct TransportOptions {
   TransportKind kind = TransportKind::kKafka;
+  std::string brokers = "localhost:9092";  // kafka.brokers: host:port, comma-separated.
   std::string group = "millrace";
+  // kafka.properties: straight to librdkafka; a later version reads them.
+  std::map<std::string, std::string> kafka_properties;
   TopicOptions topics;
   LocalLogOptions local;
 };
