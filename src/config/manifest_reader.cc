@@ -5,40 +5,19 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
-#include <numeric>
-#include <string_view>
+#include <string>
 #include <vector>
+
+#include "config/nearest.h"
 
 namespace millrace {
 namespace {
 
-constexpr std::array<std::string_view, 4> kKeys = {"description", "labels", "provenance", "engine"};
-constexpr std::array<std::string_view, 2> kEngines = {"onnxruntime", "test"};
+const std::array<std::string, 4> kKeys = {"description", "labels", "provenance", "engine"};
+const std::array<std::string, 2> kEngines = {"onnxruntime", "test"};
 
 Status Wrong(const std::string& path, const YAML::Mark& mark, const std::string& what) {
   return {StatusCode::kConfiguration, path + ":" + std::to_string(mark.line + 1) + ": " + what};
-}
-
-// Edit distance, to suggest the key that was meant.
-std::size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replace = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replace, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row.back();
-}
-
-std::string_view Nearest(std::string_view key) {
-  return *std::min_element(kKeys.begin(), kKeys.end(), [key](auto a, auto b) {
-    return Distance(key, a) < Distance(key, b);
-  });
 }
 
 Status ReadLabels(const std::string& path, const YAML::Node& node,
@@ -47,8 +26,7 @@ Status ReadLabels(const std::string& path, const YAML::Node& node,
     return Wrong(path, node.Mark(), "labels is a list, such as [\"no\", \"yes\"]");
   }
   if (node.size() > kMaxManifestLabels) {
-    return Wrong(path, node.Mark(),
-                 "more than " + std::to_string(kMaxManifestLabels) + " labels");
+    return Wrong(path, node.Mark(), "more than " + std::to_string(kMaxManifestLabels) + " labels");
   }
   for (const YAML::Node& label : node) {
     if (!label.IsScalar()) return Wrong(path, label.Mark(), "a label is a word or a number");
@@ -62,7 +40,8 @@ Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node&
   const std::string name = key.IsScalar() ? key.Scalar() : "";
   if (std::find(kKeys.begin(), kKeys.end(), name) == kKeys.end()) {
     return Wrong(path, key.Mark(),
-                 "unknown key '" + name + "'; did you mean '" + std::string(Nearest(name)) + "'?");
+                 "unknown key '" + name + "'" + DidYouMean(name, kKeys) +
+                     "; known are description, labels, provenance and engine");
   }
   if (name == "labels") return ReadLabels(path, value, manifest.labels);
   if (!value.IsScalar()) return Wrong(path, value.Mark(), name + " is one line of text");
@@ -71,7 +50,8 @@ Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node&
   if (name == "engine") {
     if (std::find(kEngines.begin(), kEngines.end(), value.Scalar()) == kEngines.end()) {
       return Wrong(path, value.Mark(),
-                   "unknown engine '" + value.Scalar() + "'; it is onnxruntime or test");
+                   "unknown engine '" + value.Scalar() + "'" +
+                       DidYouMean(value.Scalar(), kEngines) + "; known are onnxruntime and test");
     }
     manifest.engine = value.Scalar();
   }
@@ -106,9 +86,8 @@ Result<ModelManifest> ReadModelManifest(const std::string& path) {
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
   if (file.bad() || text.size() > kMaxManifestBytes) {
-    return Status(StatusCode::kConfiguration,
-                  path + ": cannot be read, or is larger than " +
-                      std::to_string(kMaxManifestBytes) + " bytes");
+    return Status(StatusCode::kConfiguration, path + ": cannot be read, or is larger than " +
+                                                  std::to_string(kMaxManifestBytes) + " bytes");
   }
   // yaml-cpp reports by exception; none leaves this function.
   try {
