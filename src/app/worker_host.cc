@@ -1,0 +1,297 @@
+#include "app/worker_host.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/thread_name.h"
+#include "config/manifest_reader.h"
+#include "generated/build_info.h"
+#include "telemetry/log.h"
+#include "telemetry/prometheus_text.h"
+#include "transport/kafka/client_version.h"
+
+namespace millrace {
+namespace {
+
+// How long a scrape may be answered with the partitions' offsets of an earlier one.
+constexpr Millis kPartitionsCache{900};
+
+double Rounded(double value) { return std::round(value * 1000.0) / 1000.0; }
+
+BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
+  BatchPolicy policy;
+  policy.max_rows =
+      static_cast<std::size_t>(model.max_rows > 0 ? model.max_rows : options.batch.max_rows);
+  policy.max_wait = model.max_wait >= Millis(0) ? model.max_wait : options.batch.max_wait;
+  policy.adaptive = options.batch.adaptive;
+  return policy;
+}
+
+Result<ModelVersion> ChooseVersion(const std::vector<ModelVersion>& versions,
+                                   const std::string& pinned) {
+  if (pinned.empty()) return versions.back();
+  for (const ModelVersion& version : versions) {
+    if (version.version == pinned) return version;
+  }
+  return Status(StatusCode::kConfiguration,
+                "models." + versions.back().model_id + ".version pins '" + pinned +
+                    "', which the repository does not have; the newest there is '" +
+                    versions.back().version + "'");
+}
+
+}  // namespace
+
+Result<Engine*> EngineSet::Get(const std::string& name) {
+  if (name == kTestEngine) {
+    if (test_ == nullptr) test_ = NewTestEngine();
+    return test_.get();
+  }
+  if (onnx_ == nullptr) {
+    Result<std::unique_ptr<Engine>> opened = OpenOnnxRuntime(options_);
+    if (!opened.ok()) return opened.status();
+    onnx_ = std::move(opened).value();
+  }
+  return onnx_.get();
+}
+
+std::string EngineSet::OnnxRuntimeVersion() const {
+  return onnx_ == nullptr ? "none" : onnx_->Version();
+}
+
+Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
+  if (options.repository.dir.empty()) {
+    return Status(StatusCode::kConfiguration,
+                  "no model repository: set repository.dir, or pass --models DIR");
+  }
+  Result<RepositoryListing> listing = ScanRepository(options.repository.dir, ReadModelManifest);
+  if (!listing.ok()) return listing.status();
+  for (const std::string& warning : listing->warnings) {
+    LogEvent(LogLevel::kWarn, "repository_warning", warning);
+  }
+  if (listing->models.empty()) {
+    return Status(StatusCode::kConfiguration, "the repository '" + options.repository.dir +
+                                                  "' holds no model; expected DIR/<model_id>/"
+                                                  "<version>/model.onnx");
+  }
+  ModelTable table;
+  for (const auto& [id, versions] : listing->models) {
+    const auto configured = options.models.find(id);
+    const ModelOptions model = configured == options.models.end() ? ModelOptions()
+                                                                  : configured->second;
+    const Result<ModelVersion> version = ChooseVersion(versions, model.version);
+    if (!version.ok()) return version.status();
+    const BatchPolicy policy = PolicyOf(options, model);
+    const Result<Engine*> engine = engines.Get(version->engine);
+    if (!engine.ok()) return engine.status();
+    SessionOptions session;
+    session.intra_op_threads = model.intra_op_threads;
+    session.max_rows = static_cast<std::int64_t>(policy.max_rows);
+    Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
+    if (!loaded.ok()) return loaded.status();
+    LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
+             {{"model", id},
+              {"version", version->version},
+              {"sha256", (*loaded)->ref.sha256.substr(0, 12)},
+              {"ms", (*loaded)->load_time.count()}});
+    table.Add(std::move(loaded).value(), policy);
+  }
+  return table;
+}
+
+WorkerHost::WorkerHost(const AllOptions& options, Log& log)
+    : options_(options), log_(log), engines_(options.runtime), admin_(*this) {
+  process_metrics_ = AddProcessMetrics(registry_);
+  lag_metrics_ = registry_.AddCollector([this](SampleSink& sink) { CollectLag(sink); });
+}
+
+WorkerHost::~WorkerHost() {
+  admin_.Stop();
+  published_worker_.store(nullptr, std::memory_order_release);
+}
+
+Status WorkerHost::Start() {
+  if (!options_.http.admin_listen.empty()) {
+    const Result<std::uint16_t> port = admin_.Start(options_.http.admin_listen);
+    if (!port.ok()) return port.status();
+    admin_port_ = *port;
+    LogEvent(LogLevel::kInfo, "admin_listening", "metrics, health and status page",
+             {{"port", static_cast<int>(admin_port_)}});
+  }
+  Result<ModelTable> models = LoadModels(engines_, options_);
+  if (!models.ok()) return models.status();
+  SetBuildInfo(registry_, BuildFacts{std::string(BuildVersion()), std::string(BuildRevision()),
+                                     engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
+  Result<WorkerLog> log = log_.OpenWorker(options_.transport.group, options_.transport.topics);
+  if (!log.ok()) return log.status();
+  const WorkerOptions worker{options_.transport.group, options_.transport.topics,
+                             options_.delivery,        options_.retry,
+                             options_.executor,        options_.limits};
+  worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
+                                     std::move(models).value());
+  published_worker_.store(worker_.get(), std::memory_order_release);
+  MILLRACE_RETURN_IF_ERROR(worker_->Start());
+  was_ready_.store(true, std::memory_order_release);
+  LogEvent(LogLevel::kInfo, "ready", "serving",
+           {{"group", options_.transport.group},
+            {"models", worker_->models().models().size()},
+            {"partitions", worker_->assigned_partitions()}});
+  return Status::Ok();
+}
+
+void WorkerHost::RequestStop() {
+  if (Worker* const running = worker(); running != nullptr) running->RequestStop();
+}
+
+Status WorkerHost::Wait() { return worker_ == nullptr ? Status::Ok() : worker_->Wait(); }
+
+// Alive as long as the admin thread answers: a restart would not mend an outage.
+HealthReport WorkerHost::Live() { return HealthReport{{HealthCheck{"process", true, ""}}}; }
+
+HealthReport WorkerHost::Ready() {
+  const Worker* const running = worker();
+  HealthReport report;
+  const bool ready = running != nullptr && running->state() == WorkerState::kReady;
+  report.checks.push_back(HealthCheck{"models_loaded", running != nullptr,
+                                      running != nullptr ? "" : "models are being loaded"});
+  report.checks.push_back(HealthCheck{
+      "worker", ready, running != nullptr ? WorkerStateName(running->state()) : "starting"});
+  const bool healthy = running != nullptr && running->log_healthy();
+  report.checks.push_back(
+      HealthCheck{"log", healthy, healthy ? "" : "the log cannot be read or written; see the log"});
+  return report;
+}
+
+HealthReport WorkerHost::Startup() {
+  const bool started = was_ready_.load(std::memory_order_acquire);
+  return HealthReport{{HealthCheck{"started", started, started ? "" : "not ready yet"}}};
+}
+
+std::vector<PartitionStatus> WorkerHost::CachedPartitions() {
+  Worker* const running = worker();
+  if (running == nullptr || running->state() != WorkerState::kReady) return {};
+  const std::lock_guard lock(mutex_);
+  const MonoTime now = SystemClock().Now();
+  if (partitions_.empty() || now - partitions_at_ > kPartitionsCache) {
+    Result<std::vector<PartitionStatus>> fresh = running->Partitions();
+    if (fresh.ok()) partitions_ = std::move(fresh).value();
+    partitions_at_ = now;
+  }
+  return partitions_;
+}
+
+void WorkerHost::CollectLag(SampleSink& sink) {
+  const std::string& topic = options_.transport.topics.requests;
+  const WallMillis now = SystemClock().WallNow();
+  for (const PartitionStatus& partition : CachedPartitions()) {
+    const Labels labels = {{"topic", topic}, {"partition", std::to_string(partition.partition)}};
+    sink.AddGauge("millrace_consumer_lag_records",
+                  "Records committed to the partition and not yet answered.", labels,
+                  static_cast<double>(partition.lag()));
+    const bool waits = partition.lag() > 0 && partition.oldest_uncommitted > 0;
+    const double seconds =
+        waits ? static_cast<double>(std::max<WallMillis>(0, now - partition.oldest_uncommitted)) /
+                    1000.0
+              : 0.0;
+    sink.AddGauge("millrace_consumer_lag_seconds",
+                  "Age of the oldest record that is not yet answered.", labels, seconds);
+  }
+  Worker* const running = worker();
+  if (running == nullptr) return;
+  for (const ServedModel& model : running->models().models()) {
+    sink.AddGauge("millrace_queue_rows", "Rows waiting for a batch.",
+                  {{"model", model.ref().model_id}},
+                  static_cast<double>(running->waiting(model.slot)));
+  }
+  const LedgerTotals totals = running->totals();
+  sink.AddGauge("millrace_in_flight_records", "Records read and not yet committed.", {},
+                static_cast<double>(totals.in_flight_records));
+  sink.AddGauge("millrace_in_flight_bytes", "Bytes of records read and not yet committed.", {},
+                static_cast<double>(totals.in_flight_bytes));
+}
+
+std::string WorkerHost::MetricsText() { return PrometheusText(registry_.Collect()); }
+
+std::string WorkerHost::StatusJson() {
+  using nlohmann::json;
+  Worker* const running = worker();
+  json status;
+  status["state"] = running == nullptr ? "starting" : WorkerStateName(running->state());
+  if (running != nullptr && running->state() == WorkerState::kReady && !running->log_healthy()) {
+    status["state"] = "not_ready";
+  }
+  status["version"] = BuildVersion();
+  status["uptime_s"] =
+      Rounded(std::chrono::duration<double>(SystemClock().Now() - started_).count());
+  status["group"] = options_.transport.group;
+  status["transport"] =
+      options_.transport.kind == TransportKind::kLocal ? "local" : "kafka";
+  const std::uint64_t results = registry_.SumCounters("millrace_records_produced_total",
+                                                      {{"topic", options_.transport.topics.results}});
+  const std::uint64_t dead = registry_.SumCounters("millrace_records_produced_total",
+                                                   {{"topic", options_.transport.topics.dlq}});
+  status["totals"] = {
+      {"consumed", registry_.SumCounters("millrace_records_consumed_total")},
+      {"results", results},
+      {"dead_letters", dead},
+      {"commits", registry_.SumCounters("millrace_transactions_total", {{"result", "committed"}})},
+      {"batches", registry_.SumCounters("millrace_batches_total")}};
+  status["stage_seconds"] = json::object();
+  for (const auto& [labels, nanos] : registry_.CounterValues("millrace_stage_seconds_total")) {
+    status["stage_seconds"][labels.front().second] = static_cast<double>(nanos) / 1e9;
+  }
+  status["models"] = json::array();
+  double max_rows = 0;
+  if (running != nullptr) {
+    status["in_flight"] = running->totals().in_flight_records;
+    for (const ServedModel& model : running->models().models()) {
+      const Labels where = {{"model", model.ref().model_id}};
+      const HistogramSnapshot rows = registry_.MergeHistograms("millrace_batch_rows", where);
+      const HistogramSnapshot total = registry_.MergeHistograms(
+          "millrace_request_duration_seconds",
+          {{"model", model.ref().model_id}, {"stage", "total"}});
+      max_rows = std::max(max_rows, static_cast<double>(model.policy.max_rows));
+      status["models"].push_back({{"id", model.ref().model_id},
+                                  {"version", model.ref().version},
+                                  {"requests", static_cast<std::uint64_t>(rows.sum())},
+                                  {"rows_per_batch", Rounded(rows.Mean())},
+                                  {"p99_ms", Rounded(total.Quantile(0.99) / 1e6)}});
+    }
+  }
+  {
+    const HistogramSnapshot total =
+        registry_.MergeHistograms("millrace_request_duration_seconds", {{"stage", "total"}});
+    const HistogramSnapshot rows = registry_.MergeHistograms("millrace_batch_rows");
+    const std::lock_guard lock(mutex_);
+    HistogramSnapshot recent = total;
+    HistogramSnapshot recent_rows = rows;
+    recent.Subtract(window_.total);
+    recent_rows.Subtract(window_.rows);
+    status["latency_ms"] = {{"p50", Rounded(recent.Quantile(0.5) / 1e6)},
+                            {"p99", Rounded(recent.Quantile(0.99) / 1e6)}};
+    status["batch_fill"] = max_rows > 0 ? Rounded(recent_rows.Mean() / max_rows) : 0.0;
+    const MonoTime now = SystemClock().Now();
+    if (now - window_.at > Millis(5'000)) window_ = Window{now, total, rows};
+  }
+  status["dead_letters"] = json::object();
+  for (const auto& [labels, count] : registry_.CounterValues("millrace_dead_letters_total")) {
+    auto& reason = status["dead_letters"][labels.front().second];
+    reason = (reason.is_null() ? 0 : reason.get<std::uint64_t>()) + count;
+  }
+  std::int64_t lag = 0;
+  status["partitions"] = json::array();
+  for (const PartitionStatus& partition : CachedPartitions()) {
+    lag += partition.lag();
+    status["partitions"].push_back({{"partition", partition.partition},
+                                    {"lag", partition.lag()},
+                                    {"committed", partition.committed.value()}});
+  }
+  status["lag"] = lag;
+  status["threads"] = json::array();
+  for (const ThreadCpu& thread : ReadThreadCpu()) {
+    status["threads"].push_back(
+        {{"name", thread.name}, {"cpu_s", static_cast<double>(thread.cpu.count()) / 1e6}});
+  }
+  return status.dump();
+}
+
+}  // namespace millrace

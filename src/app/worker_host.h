@@ -1,0 +1,95 @@
+// WorkerHost: the composition root of a worker: engines, models, log, worker and admin listener.
+//
+// Builds everything from the settings, in an order that lets probes watch: the admin listener
+// answers first (live, not yet ready), then the models load, then the group is joined. `serve` runs
+// one; `demo` runs one beside its own publisher. Owner's thread only, except RequestStop and the
+// AdminView methods, which the admin thread calls at any time.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "app/options.h"
+#include "gateway/admin_server.h"
+#include "models/repository.h"
+#include "pipeline/worker.h"
+#include "telemetry/metrics.h"
+#include "telemetry/process_metrics.h"
+#include "transport/log.h"
+
+namespace millrace {
+
+// Engines by name, opened when first asked for; live for the whole process.
+class EngineSet {
+ public:
+  explicit EngineSet(const RuntimeOptions& options) : options_(options) {}
+  Result<Engine*> Get(const std::string& name);
+  // Version of ONNX Runtime, or "none" while it is not loaded.
+  std::string OnnxRuntimeVersion() const;
+
+ private:
+  const RuntimeOptions options_;
+  std::unique_ptr<Engine> onnx_;
+  std::unique_ptr<Engine> test_;
+};
+
+// Loads the serving version of every model of the repository that the settings do not forbid.
+// A model that cannot be loaded is an error: a worker that starts without it would turn its
+// requests into dead letters.
+Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options);
+
+class WorkerHost final : public AdminView {
+ public:
+  // `log` must outlive the host.
+  WorkerHost(const AllOptions& options, Log& log);
+  ~WorkerHost() override;
+
+  Status Start();
+  void RequestStop();
+  Status Wait();
+
+  MetricRegistry& registry() { return registry_; }
+  // Null until Start has come that far.
+  Worker* worker() const { return published_worker_.load(std::memory_order_acquire); }
+  std::uint16_t admin_port() const { return admin_port_; }
+
+  HealthReport Live() override;
+  HealthReport Ready() override;
+  HealthReport Startup() override;
+  std::string StatusJson() override;
+  std::string MetricsText() override;
+
+ private:
+  void CollectLag(SampleSink& sink);
+  std::vector<PartitionStatus> CachedPartitions();
+
+  const AllOptions options_;
+  Log& log_;
+  MetricRegistry registry_;
+  EngineSet engines_;
+  AdminServer admin_;
+  std::unique_ptr<Worker> worker_;
+  std::atomic<Worker*> published_worker_{nullptr};
+  std::atomic<bool> was_ready_{false};
+  std::uint16_t admin_port_ = 0;
+  const MonoTime started_ = SystemClock().Now();
+
+  std::mutex mutex_;
+  std::vector<PartitionStatus> partitions_;  // Guarded by mutex_.
+  MonoTime partitions_at_{};                 // Guarded by mutex_.
+  // Guarded by mutex_: what the last status call saw, for quantiles over the seconds since.
+  struct Window {
+    MonoTime at{};
+    HistogramSnapshot total;
+    HistogramSnapshot rows;
+  };
+  Window window_;
+
+  CollectorHandle process_metrics_;
+  CollectorHandle lag_metrics_;
+};
+
+}  // namespace millrace
