@@ -1,9 +1,9 @@
 // Outcomes to bytes: results and dead letters, without a DOM and without a second copy.
 //
-// A ResultEncoder is set up once for a model version (SetModel), once for a finished batch
-// (BeginBatch: the time text and whatever the rows share is made once), then called per row. It
-// appends key, headers and value to the chunk and returns the OutputRecord naming the three spans.
-// One encoder per thread. Numbers are the shortest text that reads back to the same value.
+// A ResultEncoder is set up once for a finished batch (BeginBatch: the time text and whatever the
+// rows share is made once), then called per row. It appends key, headers and value to the chunk and
+// returns the OutputRecord naming the three spans. One encoder per thread. Numbers are the shortest
+// text that reads back to the same value.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,11 @@ struct DeadLetterContext {
 };
 
 // Dead letter of `origin`'s record: original value bytes and headers, plus the contract's headers
-// (replacing those of an earlier failure) and their __connect.errors.* twins.
+// (replacing those of an earlier failure) and their __connect.errors.* twins. The request's own
+// model_id and tenant_id headers stay when `context` does not know better. Headers of a record are
+// kept whole, whatever their size: ours add at most about 6 KiB, mostly the detail and the key. A
+// record without value gets an empty one and the header original_value_null; one without key has a
+// null original_key.
 void EncodeDeadLetter(const RecordOrigin& origin, const Failure& failure,
                       const DeadLetterContext& context, OutputChunk& chunk, OutputRecord* out);
 

@@ -1,0 +1,319 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "codec/element_type.h"
+#include "codec/outcome_encoder.h"
+#include "codec/text.h"
+
+namespace millrace {
+namespace {
+
+// The longest text of any number and the comma behind it: "-2.2250738585072014e-308,".
+constexpr std::size_t kMaxNumberBytes = 26;
+// The shortest: "0,".
+constexpr std::size_t kMinNumberBytes = 2;
+// More than all fixed text and all small numbers of one value.
+constexpr std::size_t kFixedValueBytes = 256;
+// ":partition:offset" and the prefixes and names of the headers of a row.
+constexpr std::size_t kFixedHeaderBytes = 128;
+
+char* Write(std::string_view text, char* out) {
+  // Null views are empty, and memcpy wants no null.
+  if (!text.empty()) std::memcpy(out, text.data(), text.size());
+  return out + text.size();
+}
+
+void AppendEscaped(std::string_view text, std::string* out) {
+  const std::size_t start = out->size();
+  out->resize(start + EscapedBound(text.size()));
+  out->resize(static_cast<std::size_t>(WriteEscaped(text, out->data() + start) - out->data()));
+}
+
+char* WriteInteger(std::int64_t number, char* out) {
+  return std::to_chars(out, out + kMaxNumberBytes, number).ptr;
+}
+
+// Microseconds as milliseconds with at most three decimals.
+char* WriteMillis(std::int64_t micros, char* out) {
+  out = WriteInteger(micros / 1000, out);
+  const auto rest = static_cast<int>(micros % 1000);
+  if (rest == 0) return out;
+  *out++ = '.';
+  *out++ = static_cast<char>('0' + rest / 100);
+  if (rest % 100 == 0) return out;
+  *out++ = static_cast<char>('0' + rest / 10 % 10);
+  if (rest % 10 != 0) *out++ = static_cast<char>('0' + rest % 10);
+  return out;
+}
+
+template <class T>
+char* WriteNumber(T number, char* out, bool* non_finite) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return Write(number ? "true" : "false", out);
+  } else {
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!std::isfinite(number)) [[unlikely]] {
+        *non_finite = true;
+        return Write("null", out);
+      }
+    }
+    return std::to_chars(out, out + kMaxNumberBytes, number).ptr;
+  }
+}
+
+template <class T>
+char* WriteFlat(const T* numbers, std::size_t count, char* out, bool* non_finite) {
+  *out++ = '[';
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i > 0) *out++ = ',';
+    out = WriteNumber(numbers[i], out, non_finite);
+  }
+  *out++ = ']';
+  return out;
+}
+
+// Arrays in arrays as `shape` from `dim` on says; no dimension is left: a plain number.
+template <class T>
+char* WriteNested(const T* numbers, const std::vector<std::int64_t>& shape, std::size_t dim,
+                  char* out, bool* non_finite) {
+  if (dim == shape.size()) return WriteNumber(*numbers, out, non_finite);
+  const auto count = static_cast<std::size_t>(shape[dim]);
+  if (dim + 1 == shape.size()) return WriteFlat(numbers, count, out, non_finite);
+  std::size_t stride = 1;
+  for (std::size_t d = dim + 1; d < shape.size(); ++d) stride *= static_cast<std::size_t>(shape[d]);
+  *out++ = '[';
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i > 0) *out++ = ',';
+    out = WriteNested(numbers + i * stride, shape, dim + 1, out, non_finite);
+  }
+  *out++ = ']';
+  return out;
+}
+
+// Brackets and commas between arrays that WriteNested writes for one row.
+std::size_t BracketBytes(const std::vector<std::int64_t>& shape) {
+  std::size_t arrays = 1;
+  std::size_t bytes = 3;
+  for (std::size_t d = 0; d + 1 < shape.size(); ++d) {
+    arrays *= static_cast<std::size_t>(shape[d]);
+    bytes += 3 * arrays;
+  }
+  return bytes;
+}
+
+bool IsResultHeader(std::string_view name) {
+  switch (name.size()) {
+    case 6:
+      return name == "source";
+    case 8:
+      return name == "model_id";
+    case 9:
+      return name == "tenant_id";
+    case 13:
+      return name == "model_version";
+    default:
+      return false;
+  }
+}
+
+char* WriteHeaderPrefix(std::string_view name, std::size_t value_size, char* out) {
+  const auto name_bytes = static_cast<std::uint16_t>(name.size());
+  const auto value_bytes = static_cast<std::uint32_t>(value_size);
+  std::memcpy(out, &name_bytes, sizeof name_bytes);
+  std::memcpy(out + sizeof name_bytes, &value_bytes, sizeof value_bytes);
+  return Write(name, out + HeadersView::kPrefixBytes);
+}
+
+}  // namespace
+
+struct ResultEncoder::Impl {
+  void SetModel(const ModelRef& model);
+  void SetOutputs(std::span<const OutputView> views);
+  char* WriteOutputs(std::size_t row, char* out, bool* non_finite) const;
+  char* WriteHeaders(const InferenceRequest& request, const RecordOrigin& origin, char* out) const;
+  char* WriteValue(const InferenceRequest& request, std::size_t row, Micros latency,
+                   char* out) const;
+
+  CodecLimits limits;
+  std::span<const OutputView> outputs;
+  WallMillis now = 0;
+  // `"name":` of the first outputs.size() outputs, with a comma before it except at the first.
+  std::vector<std::string> names;
+  std::size_t elements = 0;       // Numbers of one row.
+  std::size_t outputs_bound = 0;  // Most bytes of one row's outputs.
+  std::string model_json;         // From the comma before "model_id" to the outputs' key.
+  std::string batch_json;         // "batch_size" with the comma before it.
+  std::string inferred_json;      // "inferred_at" likewise.
+  ByteBuffer model_headers;
+};
+
+void ResultEncoder::Impl::SetModel(const ModelRef& model) {
+  model_json = R"(","model_id":")";
+  AppendEscaped(model.model_id, &model_json);
+  model_json += R"(","model_version":")";
+  AppendEscaped(model.version, &model_json);
+  model_json +=
+      outputs.size() == 1 ? R"(","status":"ok","output":)" : R"(","status":"ok","outputs":{)";
+  model_headers.Clear();
+  AppendHeader("model_id", model.model_id, model_headers);
+  AppendHeader("model_version", model.version, model_headers);
+}
+
+void ResultEncoder::Impl::SetOutputs(std::span<const OutputView> views) {
+  outputs = views;
+  elements = 0;
+  outputs_bound = 2;
+  names.resize(std::max(names.size(), views.size()));
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    const std::string& name = views[i].spec->name;
+    std::string& key = names[i];
+    key = i == 0 ? "\"" : ",\"";
+    AppendEscaped(name, &key);
+    key += "\":";
+    elements += views[i].elements_per_row;
+    outputs_bound +=
+        key.size() + BracketBytes(views[i].row_shape) + views[i].elements_per_row * kMaxNumberBytes;
+  }
+}
+
+char* ResultEncoder::Impl::WriteOutputs(std::size_t row, char* out, bool* non_finite) const {
+  const bool flat = outputs.size() == 1;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const OutputView& view = outputs[i];
+    if (!flat) out = Write(names[i], out);
+    out = DispatchElement(view.spec->type, [&]<class T>(std::type_identity<T>) {
+      const T* numbers = static_cast<const T*>(view.data) + row * view.elements_per_row;
+      return flat ? WriteFlat(numbers, view.elements_per_row, out, non_finite)
+                  : WriteNested(numbers, view.row_shape, 0, out, non_finite);
+    });
+  }
+  if (!flat) *out++ = '}';
+  return out;
+}
+
+// Ours first, then the request's own in their order; those that are called as ours are left out.
+char* ResultEncoder::Impl::WriteHeaders(const InferenceRequest& request, const RecordOrigin& origin,
+                                        char* out) const {
+  out = Write(model_headers.view(), out);
+  out = WriteHeaderPrefix("tenant_id", request.tenant_id.size(), out);
+  out = Write(request.tenant_id, out);
+  std::array<char, 2 * kMaxNumberBytes + 2> place;
+  char* end = place.data();
+  *end++ = ':';
+  end = WriteInteger(origin.partition, end);
+  *end++ = ':';
+  end = WriteInteger(origin.record->offset.value(), end);
+  const std::string_view behind_topic(place.data(), static_cast<std::size_t>(end - place.data()));
+  out = WriteHeaderPrefix("source", origin.topic.size() + behind_topic.size(), out);
+  out = Write(behind_topic, Write(origin.topic, out));
+  for (const Header& header : origin.record->headers) {
+    if (IsResultHeader(header.name)) continue;
+    // An entry is copied as it stands in the block: its prefix lies right before its name.
+    const char* entry = header.name.data() - HeadersView::kPrefixBytes;
+    out = Write({entry, HeadersView::kPrefixBytes + header.name.size() + header.value.size()}, out);
+  }
+  return out;
+}
+
+char* ResultEncoder::Impl::WriteValue(const InferenceRequest& request, std::size_t row,
+                                      Micros latency, char* out) const {
+  bool non_finite = false;
+  out = Write(R"({"request_id":")", out);
+  out = WriteEscaped(request.request_id, out);
+  out = Write(R"(","tenant_id":")", out);
+  out = WriteEscaped(request.tenant_id, out);
+  out = Write(model_json, out);
+  out = WriteOutputs(row, out, &non_finite);
+  if (non_finite) out = Write(R"(,"non_finite":true)", out);
+  out = Write(R"(,"latency_ms":)", out);
+  out = WriteMillis(std::max<std::int64_t>(latency.count(), 0), out);
+  out = Write(batch_json, out);
+  if (!request.enqueued_at.empty()) {
+    out = Write(R"(,"enqueued_at":")", out);
+    // An RFC 3339 time has nothing to escape.
+    out = Write(request.enqueued_at, out);
+    *out++ = '"';
+  }
+  out = Write(inferred_json, out);
+  if (!request.metadata.empty()) {
+    out = Write(R"(,"metadata":)", out);
+    out = Write(request.metadata, out);
+  }
+  *out++ = '}';
+  return out;
+}
+
+ResultEncoder::ResultEncoder(const CodecLimits& limits) : impl_(std::make_unique<Impl>()) {
+  impl_->limits = limits;
+}
+
+ResultEncoder::~ResultEncoder() = default;
+
+void ResultEncoder::BeginBatch(const ModelRef& model, std::span<const OutputView> outputs,
+                               std::int32_t batch_rows, WallMillis now) {
+  Impl& impl = *impl_;
+  impl.now = now;
+  impl.SetOutputs(outputs);
+  impl.SetModel(model);
+  std::array<char, kRfc3339MillisBytes> time;
+  FormatRfc3339Millis(now, time.data());
+  impl.batch_json.clear();
+  fmt::format_to(std::back_inserter(impl.batch_json), R"(,"batch_size":{})", batch_rows);
+  impl.inferred_json.clear();
+  fmt::format_to(std::back_inserter(impl.inferred_json), R"(,"inferred_at":"{}")",
+                 std::string_view(time.data(), time.size()));
+}
+
+std::optional<Failure> ResultEncoder::EncodeRow(const InferenceRequest& request,
+                                                const RecordOrigin& origin, std::size_t row,
+                                                Micros latency, OutputChunk& chunk,
+                                                OutputRecord* out) {
+  const Impl& impl = *impl_;
+  const auto max_bytes = static_cast<std::size_t>(impl.limits.max_result_bytes);
+  // Before anything is claimed, so that a claim is at most a small multiple of the limit.
+  if (impl.elements > max_bytes / kMinNumberBytes) {
+    return Failure{FailureReason::kOutputTooLarge,
+                   fmt::format("output has {} numbers, which exceeds {} bytes "
+                               "(limits.max_result_bytes)",
+                               impl.elements, max_bytes)};
+  }
+  const std::size_t headers_bound = impl.model_headers.size() + kFixedHeaderBytes +
+                                    request.tenant_id.size() + origin.topic.size() +
+                                    origin.record->headers.block().size();
+  const std::size_t value_bound = EscapedBound(request.request_id.size()) +
+                                  EscapedBound(request.tenant_id.size()) + impl.model_json.size() +
+                                  impl.outputs_bound + impl.batch_json.size() +
+                                  impl.inferred_json.size() + request.enqueued_at.size() +
+                                  request.metadata.size() + kFixedValueBytes;
+  char* const key = chunk.bytes.Claim(request.request_id.size() + headers_bound + value_bound);
+  char* const headers = Write(request.request_id, key);
+  char* const value = impl.WriteHeaders(request, origin, headers);
+  char* const end = impl.WriteValue(request, row, latency, value);
+  const auto value_bytes = static_cast<std::size_t>(end - value);
+  if (value_bytes > max_bytes) {
+    return Failure{FailureReason::kOutputTooLarge,
+                   fmt::format("result has {} bytes, at most {} are allowed "
+                               "(limits.max_result_bytes)",
+                               value_bytes, max_bytes)};
+  }
+  const auto span = [&chunk](const char* from, const char* to) {
+    return ByteSpan{static_cast<std::uint32_t>(from - chunk.bytes.data()),
+                    static_cast<std::uint32_t>(to - from)};
+  };
+  out->chunk = &chunk;
+  out->key = span(key, headers);
+  out->headers = span(headers, value);
+  out->value = span(value, end);
+  out->timestamp = impl.now;
+  out->topic = OutputTopic::kResults;
+  chunk.bytes.CommitTo(end);
+  return std::nullopt;
+}
+
+}  // namespace millrace

@@ -1,0 +1,42 @@
+#include "codec/string_scratch.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace millrace {
+namespace {
+
+constexpr std::size_t kBlockBytes = 16 << 10;
+
+}  // namespace
+
+char* StringScratch::Allocate(std::size_t size) {
+  for (; current_ < blocks_.size(); ++current_, used_ = 0) {
+    Block& block = blocks_[current_];
+    if (block.capacity - used_ >= size) {
+      char* at = block.bytes.get() + used_;
+      used_ += size;
+      return at;
+    }
+  }
+  Block block;
+  block.capacity = std::max(size, kBlockBytes);
+  block.bytes.reset(new char[block.capacity]);
+  blocks_.push_back(std::move(block));
+  used_ = size;
+  return blocks_.back().bytes.get();
+}
+
+std::string_view StringScratch::Copy(std::string_view text) {
+  if (text.empty()) return {};
+  char* at = Allocate(text.size());
+  std::memcpy(at, text.data(), text.size());
+  return {at, text.size()};
+}
+
+void StringScratch::Clear() {
+  current_ = 0;
+  used_ = 0;
+}
+
+}  // namespace millrace
