@@ -9,11 +9,13 @@ MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 30
 PYTEST_ARGS ?=
+SANITIZERS = $(CURDIR)/tests/sanitizers
 
 # $(call configure,preset): quick when nothing changed, and says something only when it fails.
 configure = log=$$(cmake --preset $(1) 2>&1) || { printf '%s\n' "$$log" >&2; exit 1; }
 compile = cmake --build --preset $(1) -j $(JOBS)
 unit = ctest --preset $(1) -j $(JOBS)
+system = "$$(tools/setup/venv.sh)" -m pytest tests $(PYTEST_ARGS)
 
 .PHONY: help
 help:  ## Print this list
@@ -37,7 +39,7 @@ build: setup  ## Build build/millrace (release)
 .PHONY: test
 test: build  ## Unit tests, fuzz corpora, house rules and system tests
 	@$(call unit,release)
-	@"$$(tools/setup/venv.sh)" -m pytest tests $(PYTEST_ARGS)
+	@$(call system)
 
 .PHONY: demo
 demo: build  ## Run everything on this machine with two real data sets (no broker needed)
@@ -54,16 +56,20 @@ fuzz: setup-clang  ## Fuzz each target for FUZZ_SECONDS (30); new inputs stay in
 	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
 .PHONY: test-asan
-test-asan: setup  ## Unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-asan: setup  ## Unit tests and a kill test under AddressSanitizer and UBSan
 	@$(call configure,asan)
 	@$(call compile,asan)
 	@$(call unit,asan)
+	@MILLRACE_BINARY=build-asan/millrace LSAN_OPTIONS=suppressions=$(SANITIZERS)/lsan.supp \
+	  $(call system) -m sanitizers
 
 .PHONY: test-tsan
-test-tsan: setup  ## Unit tests under ThreadSanitizer
+test-tsan: setup  ## Unit tests and a kill test under ThreadSanitizer
 	@$(call configure,tsan)
 	@$(call compile,tsan)
 	@$(call unit,tsan)
+	@MILLRACE_BINARY=build-tsan/millrace TSAN_OPTIONS=suppressions=$(SANITIZERS)/tsan.supp \
+	  $(call system) -m sanitizers
 
 .PHONY: lint
 lint: setup-clang  ## Check formatting, then clang-tidy over src/

@@ -80,7 +80,12 @@ install_packages() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   say "installing Debian packages: ${missing[*]}"
-  as_root apt-get -qq update >&2
-  as_root env DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq -y --no-install-recommends install "${missing[@]}" >&2
+  local log
+  log=$(mktemp)
+  if ! { as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q -y --no-install-recommends install "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    fail "apt could not install them (above; all of it: $log)"
+  fi
+  rm -f "$log"
 }
