@@ -63,9 +63,10 @@ struct ProducerRecord {
 class Producer {
  public:
   virtual ~Producer() = default;
-  // Appends all of `records` to `topic`; when it returns OK they are durable and visible. In one
-  // atomic step on the local log. Errors: kNotFound (topic), kUnavailable (retry), and
-  // kResourceExhausted (disk full).
+  // Appends all of `records` to `topic`; when it returns OK they are durable and visible. On the
+  // local log in one atomic step for each 4,096 records or 8 MiB; after an error the first steps
+  // may be there. Errors: kNotFound (topic), kInvalidArgument (a partition or a size; nothing was
+  // written), kUnavailable (retry), and kResourceExhausted (disk full).
   virtual Status Append(const std::string& topic, std::span<const ProducerRecord> records) = 0;
 };
 
