@@ -41,11 +41,21 @@ void FillRow(const RowLayout& layout, int value, std::byte* row) {
     }
   };
   switch (layout.type) {
-    case ElementType::kFloat32: fill(static_cast<float>(value)); return;
-    case ElementType::kFloat64: fill(static_cast<double>(value)); return;
-    case ElementType::kInt32: fill(static_cast<std::int32_t>(value)); return;
-    case ElementType::kInt64: fill(static_cast<std::int64_t>(value)); return;
-    default: std::memset(row, value, layout.bytes); return;
+    case ElementType::kFloat32:
+      fill(static_cast<float>(value));
+      return;
+    case ElementType::kFloat64:
+      fill(static_cast<double>(value));
+      return;
+    case ElementType::kInt32:
+      fill(static_cast<std::int32_t>(value));
+      return;
+    case ElementType::kInt64:
+      fill(static_cast<std::int64_t>(value));
+      return;
+    default:
+      std::memset(row, value, layout.bytes);
+      return;
   }
 }
 
@@ -92,8 +102,9 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
   // Else the digest in every result would name other bytes than the ones that answered.
   if (!before->SameAs(*after)) {
     return Status(StatusCode::kUnavailable,
-                  context + ": the file changed while it was loaded; publish a version by renaming "
-                            "a finished folder");
+                  context +
+                      ": the file changed while it was loaded; publish a version by renaming "
+                      "a finished folder");
   }
   MILLRACE_RETURN_IF_ERROR(WarmUp(**session, static_cast<std::size_t>(options.max_rows)));
 

@@ -17,10 +17,10 @@ struct RepositoryOptions {
 
 // Per model, under models.<id>.
 struct ModelOptions {
-  std::int64_t max_rows = 0;          // 0: batch.max_rows.
-  Millis max_wait{-1};                // Negative: batch.max_wait.
+  std::int64_t max_rows = 0;  // 0: batch.max_rows.
+  Millis max_wait{-1};        // Negative: batch.max_wait.
   std::int64_t intra_op_threads = 1;
-  std::string version;                // Pins a version; empty: the newest.
+  std::string version;  // Pins a version; empty: the newest.
 };
 
 // A model.yaml: what the model file does not say about itself. Every key is optional.

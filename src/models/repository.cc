@@ -109,7 +109,8 @@ void Scanner::Add(ModelVersion version) {
     versions.push_back(std::move(version));
     return;
   }
-  Warn(version.path, "is passed over: version " + version.version + " is " + same->path + " already");
+  Warn(version.path,
+       "is passed over: version " + version.version + " is " + same->path + " already");
 }
 
 void Scanner::ScanVersion(const fs::path& dir, const std::string& id, const std::string& version,
@@ -120,8 +121,8 @@ void Scanner::ScanVersion(const fs::path& dir, const std::string& id, const std:
   const bool has_onnx = fs::exists(fs::symlink_status(onnx, error));
   const bool has_test = fs::exists(fs::symlink_status(test, error));
   if (has_onnx == has_test) {
-    Warn(dir, has_onnx ? "has both a model.onnx and a model.test; remove one"
-                       : "has no model.onnx");
+    Warn(dir,
+         has_onnx ? "has both a model.onnx and a model.test; remove one" : "has no model.onnx");
     return;
   }
   const fs::path& model = has_onnx ? onnx : test;
@@ -174,8 +175,9 @@ void Scanner::ScanModel(const fs::path& dir, const std::string& id) {
     if (!fs::is_directory(path, error)) {
       Warn(path, "is not a version folder; a model file belongs into <id>/<version>/");
     } else if (!IsValidModelId(name)) {
-      Warn(path, "is no version: versions are of letters, digits and . _ - (at most 128), "
-                 "beginning with a letter or digit");
+      Warn(path,
+           "is no version: versions are of letters, digits and . _ - (at most 128), "
+           "beginning with a letter or digit");
     } else {
       any = true;
       ScanVersion(path, id, name, manifest);
@@ -206,8 +208,9 @@ Result<RepositoryListing> Scanner::Scan() {
     }
     const std::string id = is_dir ? name : name.substr(0, name.size() - kOnnxSuffix.size());
     if (!IsValidModelId(id)) {
-      Warn(path, "is no model id: ids are of letters, digits and . _ - (at most 128), "
-                 "beginning with a letter or digit");
+      Warn(path,
+           "is no model id: ids are of letters, digits and . _ - (at most 128), "
+           "beginning with a letter or digit");
     } else if (is_dir) {
       ScanModel(path, id);
     } else {
@@ -232,9 +235,8 @@ Result<RepositoryListing> Scanner::Scan() {
 
 bool IsValidModelId(std::string_view id) {
   if (id.empty() || id.size() > kMaxIdBytes || !IsLetterOrDigit(id[0])) return false;
-  return std::all_of(id.begin(), id.end(), [](char c) {
-    return IsLetterOrDigit(c) || c == '.' || c == '_' || c == '-';
-  });
+  return std::all_of(id.begin(), id.end(),
+                     [](char c) { return IsLetterOrDigit(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 bool OlderVersion(std::string_view a, std::string_view b) {

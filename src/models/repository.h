@@ -35,7 +35,7 @@ inline constexpr std::string_view kTestEngine = "test";
 struct ModelVersion {
   std::string model_id;
   std::string version;
-  std::string path;         // Of the model file.
+  std::string path;  // Of the model file.
   std::int64_t bytes = 0;
   std::string description;  // From model.yaml.
   std::vector<std::string> labels;

@@ -1,6 +1,6 @@
 // AlignedBuffer: zeroed memory on a 64-byte boundary, for tensors.
 //
-// Owns its memory. Not thread-safe. Never throws: whoever asks for memory learns that there is none.
+// Owns its memory. Not thread-safe. Never throws: who asks for memory learns that there is none.
 #pragma once
 
 #include <cstddef>
@@ -19,11 +19,12 @@ class AlignedBuffer {
   std::byte* data() const { return data_.get(); }
   std::size_t size() const { return size_; }
 
-  // Has at least `bytes` bytes afterwards: zeroed ones, or as they were when it was as large before.
-  // False when there is no such memory; it is then as it was.
+  // Has at least `bytes` bytes afterwards: zeroed ones when it grew, else as they were. False when
+  // there is no such memory; it is then as it was.
   [[nodiscard]] bool Grow(std::size_t bytes) {
     if (bytes <= size_) return true;
-    const std::size_t rounded = (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+    const std::size_t rounded =
+        (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
     auto* grown = static_cast<std::byte*>(std::aligned_alloc(kTensorAlignment, rounded));
     if (grown == nullptr) return false;
     std::memset(grown, 0, rounded);

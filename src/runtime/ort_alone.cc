@@ -29,10 +29,18 @@ std::vector<std::byte> RandomRows(const RowLayout& layout, std::size_t rows) {
   const std::uniform_real_distribution<double> real(0.0, 1.0);
   const std::uniform_int_distribution<int> whole(0, 9);
   switch (layout.type) {
-    case ElementType::kFloat64: Fill<double>(pool, real); break;
-    case ElementType::kInt32: Fill<std::int32_t>(pool, whole); break;
-    case ElementType::kInt64: Fill<std::int64_t>(pool, whole); break;
-    default: Fill<float>(pool, real); break;
+    case ElementType::kFloat64:
+      Fill<double>(pool, real);
+      break;
+    case ElementType::kInt32:
+      Fill<std::int32_t>(pool, whole);
+      break;
+    case ElementType::kInt64:
+      Fill<std::int64_t>(pool, whole);
+      break;
+    default:
+      Fill<float>(pool, real);
+      break;
   }
   return pool;
 }

@@ -45,8 +45,7 @@ Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptio
   MILLRACE_RETURN_IF_ERROR(check(api.EnableCpuMemArena(ort)));
   MILLRACE_RETURN_IF_ERROR(check(api.DisableProfiling(ort)));
   MILLRACE_RETURN_IF_ERROR(check(api.SetSessionLogId(ort, name.c_str())));
-  MILLRACE_RETURN_IF_ERROR(
-      check(api.SetSessionLogSeverityLevel(ort, ORT_LOGGING_LEVEL_WARNING)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SetSessionLogSeverityLevel(ort, ORT_LOGGING_LEVEL_WARNING)));
   for (const auto& [key, value] : kSessionConfig) {
     MILLRACE_RETURN_IF_ERROR(check(api.AddSessionConfigEntry(ort, key, value)));
   }

@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/thread_name.h"
 #include "runtime/engine.h"
 #include "runtime/ort_alone.h"
@@ -215,6 +216,47 @@ TEST_F(OrtEngineTest, AFixedBatchRunsInPiecesAndGivesOneAnswerPerRow) {
   }
 }
 
+// The model answers with as many columns as its largest number says.
+TEST_F(OrtEngineTest, ShapesThatOnlyTheRunTellsAreTakenFromIt) {
+  for (const char* folder : {"run_shape/1", "run_shape_fixed/1"}) {
+    Load(TestModelPath(folder), 7);
+    for (const float columns : {2.0F, 3.0F, 1.0F}) {
+      for (std::size_t rows = 1; rows <= 7; ++rows) {
+        for (std::size_t i = 0; i < rows; ++i) {
+          WriteRow<float>(*session_, *runner_, i, {columns, -static_cast<float>(i), 0});
+        }
+        ASSERT_TRUE(runner_->Run(rows).ok()) << folder;
+        const OutputView& view = runner_->Outputs()[0];
+        ASSERT_EQ(view.elements_per_row, static_cast<std::size_t>(columns));
+        EXPECT_EQ(view.row_shape, std::vector<std::int64_t>{static_cast<std::int64_t>(columns)});
+        for (std::size_t i = 0; i < rows; ++i) {
+          std::vector<float> want = {columns, -static_cast<float>(i), 0};
+          want.resize(view.elements_per_row);
+          EXPECT_EQ(ReadRow<float>(*runner_, 0, i), want) << folder << " row " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(OrtEngineTest, PiecesOfAFixedBatchMustAgreeOnTheShape) {
+  Load(TestModelPath("run_shape_fixed/1"), 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    WriteRow<float>(*session_, *runner_, i, {i < 2 ? 1.0F : 2.0F, 0, 0});
+  }
+  const Status status = runner_->Run(4);
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported) << status.ToString();
+  EXPECT_TRUE(Has(status.message(), "different shapes")) << status.message();
+}
+
+TEST_F(OrtEngineTest, AnOutputThatLostTheBatchIsAnErrorAndNotAnotherRowsAnswer) {
+  Load(TestModelPath("lost_batch/1"));
+  for (std::size_t i = 0; i < 4; ++i) WriteRow<float>(*session_, *runner_, i, {3, 1, 0});
+  const Status status = runner_->Run(4);
+  EXPECT_FALSE(status.ok());
+  EXPECT_TRUE(Has(status.message(), "model probe:1 (")) << status.message();
+}
+
 TEST_F(OrtEngineTest, OneSessionServesFourThreads) {
   Load(TestModelPath("linear/2"));
   std::atomic<int> wrong{0};
@@ -250,7 +292,10 @@ TEST_F(OrtEngineTest, AStoppedRunSaysSoAndTheNextWorks) {
   Load(DemoModelPath("cancer-gbt/1"), 4096);
   std::atomic<bool> ended{false};
   std::thread watchdog([this, &ended] {
-    while (!ended) runner_->Terminate();
+    while (!ended) {
+      runner_->Terminate();
+      std::this_thread::sleep_for(Micros{500});
+    }
   });
   // Terminate wins whenever it falls between two nodes of the graph.
   Status status;

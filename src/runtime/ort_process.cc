@@ -82,8 +82,8 @@ Status RegisterArena(const OrtProcess& process) {
 Result<const OrtProcess*> MakeProcess(const RuntimeOptions& options) {
   // Before the library loads: newer ones start their telemetry when they are initialised.
   ::setenv("ORT_DISABLE_TELEMETRY", "1", 1);
-  Result<Opened> opened = OpenFirst(
-      OrtCandidates(options, std::getenv("MILLRACE_ORT_LIBRARY"), BinaryFolder()));
+  Result<Opened> opened =
+      OpenFirst(OrtCandidates(options, std::getenv("MILLRACE_ORT_LIBRARY"), BinaryFolder()));
   if (!opened.ok()) return opened.status();
   Result<const OrtApi*> api = OrtApiOf(*opened->base, opened->path);
   if (!api.ok()) return api.status();
@@ -94,9 +94,9 @@ Result<const OrtProcess*> MakeProcess(const RuntimeOptions& options) {
   process->version = FirstLine(opened->base->GetVersionString());
   const OrtApi& ort = **api;
   const auto context = "ONNX Runtime " + process->version + " (" + process->path + ")";
-  Status status = TakeOrtStatus(
-      ort, ort.CreateEnvWithCustomLogger(&LogFromOrt, nullptr, ORT_LOGGING_LEVEL_WARNING, "",
-                                         &process->env));
+  Status status =
+      TakeOrtStatus(ort, ort.CreateEnvWithCustomLogger(
+                             &LogFromOrt, nullptr, ORT_LOGGING_LEVEL_WARNING, "", &process->env));
   if (status.ok()) status = TakeOrtStatus(ort, ort.DisableTelemetryEvents(process->env));
   if (status.ok()) {
     status = TakeOrtStatus(
@@ -145,9 +145,9 @@ Result<const OrtProcess*> OpenOrtProcess(const RuntimeOptions& options) {
   const std::lock_guard lock(mutex);
   if (open != nullptr) {
     if (!options.ort_library.empty() && options.ort_library != open->path) {
-      return Status(StatusCode::kAlreadyExists,
-                    "this process already uses the ONNX Runtime of " + open->path +
-                        "; it cannot open " + options.ort_library + " as well");
+      return Status(StatusCode::kAlreadyExists, "this process already uses the ONNX Runtime of " +
+                                                    open->path + "; it cannot open " +
+                                                    options.ort_library + " as well");
     }
     return open;
   }
@@ -180,10 +180,17 @@ Status TakeOrtStatus(const OrtApi& api, OrtStatus* status) {
     case ORT_INVALID_ARGUMENT:
     case ORT_NO_MODEL:
     case ORT_INVALID_PROTOBUF:
-    case ORT_INVALID_GRAPH: code = StatusCode::kInvalidArgument; break;
-    case ORT_NO_SUCHFILE: code = StatusCode::kNotFound; break;
-    case ORT_NOT_IMPLEMENTED: code = StatusCode::kUnsupported; break;
-    default: break;
+    case ORT_INVALID_GRAPH:
+      code = StatusCode::kInvalidArgument;
+      break;
+    case ORT_NO_SUCHFILE:
+      code = StatusCode::kNotFound;
+      break;
+    case ORT_NOT_IMPLEMENTED:
+      code = StatusCode::kUnsupported;
+      break;
+    default:
+      break;
   }
   return {code, FirstLine(api.GetErrorMessage(status))};
 }

@@ -37,7 +37,8 @@ TEST(OrtApiOf, ALibraryThatIsTooOldIsNamedWithItsVersion) {
   const Status status = OrtApiOf(base, "/usr/lib/libonnxruntime.so").status();
   EXPECT_EQ(status.code(), StatusCode::kUnsupported);
   EXPECT_EQ(status.message(),
-            "/usr/lib/libonnxruntime.so: ONNX Runtime is too old: found 1.16.3, need 1.21 or newer");
+            "/usr/lib/libonnxruntime.so: ONNX Runtime is too old: "
+            "found 1.16.3, need 1.21 or newer");
 }
 
 // In a child: this process may have opened the library already.

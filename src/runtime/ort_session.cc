@@ -14,17 +14,28 @@ namespace {
 
 ONNXTensorElementDataType OnnxType(ElementType type) {
   switch (type) {
-    case ElementType::kFloat32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-    case ElementType::kFloat64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE;
-    case ElementType::kInt32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
-    case ElementType::kInt64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-    case ElementType::kInt8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
-    case ElementType::kUint8: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-    case ElementType::kInt16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16;
-    case ElementType::kUint16: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16;
-    case ElementType::kUint32: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32;
-    case ElementType::kUint64: return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64;
-    case ElementType::kBool: return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+    case ElementType::kFloat32:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    case ElementType::kFloat64:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE;
+    case ElementType::kInt32:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+    case ElementType::kInt64:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+    case ElementType::kInt8:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+    case ElementType::kUint8:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+    case ElementType::kInt16:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT16;
+    case ElementType::kUint16:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16;
+    case ElementType::kUint32:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32;
+    case ElementType::kUint64:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64;
+    case ElementType::kBool:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
   }
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
@@ -35,8 +46,7 @@ Status Reserve(AlignedBuffer& buffer, const TensorSpec& spec, std::size_t rows,
   if (row_bytes <= kMaxTensorBytes / rows && buffer.Grow(rows * row_bytes)) return {};
   return {StatusCode::kResourceExhausted,
           "no memory for " + std::to_string(rows) + " rows of " + std::to_string(row_bytes) +
-              " bytes of tensor '" + spec.name +
-              "' (limit 1 GiB); lower max_rows of this model"};
+              " bytes of tensor '" + spec.name + "' (limit 1 GiB); lower max_rows of this model"};
 }
 
 }  // namespace
@@ -108,8 +118,7 @@ Status OrtRunner::Prepare() {
   MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(api, api.CreateRunOptions(&options)));
   run_options_ = OrtPtr<OrtRunOptions>(options, {api.ReleaseRunOptions});
   // A failed run is reported by its Status; a log line per poisoned batch would only repeat it.
-  return TakeOrtStatus(api,
-                       api.RunOptionsSetRunLogSeverityLevel(options, ORT_LOGGING_LEVEL_FATAL));
+  return TakeOrtStatus(api, api.RunOptionsSetRunLogSeverityLevel(options, ORT_LOGGING_LEVEL_FATAL));
 }
 
 Status OrtRunner::Run(std::size_t rows) {
@@ -117,8 +126,8 @@ Status OrtRunner::Run(std::size_t rows) {
   {
     const std::lock_guard lock(mutex_);
     if (terminated_) {
-      MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(
-          *process_.api, process_.api->RunOptionsUnsetTerminate(run_options_.get())));
+      MILLRACE_RETURN_IF_ERROR(
+          TakeOrtStatus(*process_.api, process_.api->RunOptionsUnsetTerminate(run_options_.get())));
     }
     terminated_ = false;
     running_ = true;
@@ -138,8 +147,7 @@ void OrtRunner::Terminate() {
   if (!running_) return;
   terminated_ = true;
   // Fails for a null argument only.
-  (void)TakeOrtStatus(*process_.api,
-                      process_.api->RunOptionsSetTerminate(run_options_.get()));
+  (void)TakeOrtStatus(*process_.api, process_.api->RunOptionsSetTerminate(run_options_.get()));
 }
 
 Status OrtRunner::RunSlots(std::size_t rows) {
@@ -207,14 +215,14 @@ Status OrtRunner::TakeRunTimeOutput(std::size_t i, const Slot& slot) {
   const std::vector<std::int64_t>& shape = output.shape;
   const bool rows_match = !shape.empty() && shape[0] == static_cast<std::int64_t>(slot.rows);
   if (!rows_match) {
-    return {StatusCode::kUnsupported,
-            "output '" + output.spec->name + "' came out as " + ShapeText(shape) + " for " +
-                std::to_string(slot.rows) + " rows: its first dimension is not the batch"};
+    return {StatusCode::kUnsupported, "output '" + output.spec->name + "' came out as " +
+                                          ShapeText(shape) + " for " + std::to_string(slot.rows) +
+                                          " rows: its first dimension is not the batch"};
   }
   std::size_t elements = 1;
   for (std::size_t d = 1; d < shape.size(); ++d) elements *= static_cast<std::size_t>(shape[d]);
-  const bool same_rows = std::equal(shape.begin() + 1, shape.end(), view.row_shape.begin(),
-                                    view.row_shape.end());
+  const bool same_rows =
+      std::equal(shape.begin() + 1, shape.end(), view.row_shape.begin(), view.row_shape.end());
   if (slot.first > 0 && !same_rows) {
     return {StatusCode::kUnsupported,
             "output '" + output.spec->name + "' has rows of different shapes in one batch"};

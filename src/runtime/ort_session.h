@@ -74,9 +74,9 @@ class OrtRunner final : public Runner {
   struct Output {
     const TensorSpec* spec = nullptr;
     bool preallocated = false;
-    std::size_t row_bytes = 0;   // Known from the start when preallocated, else of the last run.
-    AlignedBuffer buffer;        // Preallocated outputs, and gathered chunks of the others.
-    OrtPtr<OrtValue> borrowed;   // The library's own tensor of the last run.
+    std::size_t row_bytes = 0;  // Known from the start when preallocated, else of the last run.
+    AlignedBuffer buffer;       // Preallocated outputs, and gathered chunks of the others.
+    OrtPtr<OrtValue> borrowed;  // The library's own tensor of the last run.
     std::vector<std::int64_t> shape;  // Scratch: of the last tensor that was looked at.
   };
 
@@ -93,7 +93,7 @@ class OrtRunner final : public Runner {
 
   const OrtModelSession& session_;
   const OrtProcess& process_;
-  const std::size_t fixed_batch_;  // 0: any number of rows.
+  const std::size_t fixed_batch_;     // 0: any number of rows.
   std::vector<std::size_t> buckets_;  // Without a fixed batch.
   AlignedBuffer input_;
   std::vector<Slot> slots_;  // One per bucket, or one per chunk of the fixed batch.

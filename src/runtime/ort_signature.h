@@ -24,10 +24,10 @@ enum class OrtValueKind : std::uint8_t { kTensor, kSequenceOrMap, kOther };
 struct OrtValueInfo {
   std::string name;
   OrtValueKind kind = OrtValueKind::kTensor;
-  std::string type_text;                // "tensor(float)", "seq(map(int64,tensor(float)))"
-  std::optional<ElementType> element;   // Nothing when it is no number that Millrace knows.
-  std::vector<std::int64_t> shape;      // Empty also when the model declares none.
-  std::string shape_text;               // "[N,30]", with the model's own names
+  std::string type_text;               // "tensor(float)", "seq(map(int64,tensor(float)))"
+  std::optional<ElementType> element;  // Nothing when it is no number that Millrace knows.
+  std::vector<std::int64_t> shape;     // Empty also when the model declares none.
+  std::string shape_text;              // "[N,30]", with the model's own names
 };
 
 struct OrtSignatureInfo {

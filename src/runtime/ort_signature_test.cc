@@ -57,9 +57,11 @@ TEST(CheckSignature, AFixedFirstDimensionIsTheFixedBatch) {
 }
 
 TEST(CheckSignature, RefusesInputsThatAreNotOneRowPerBatchEntry) {
-  for (const std::vector<std::int64_t>& shape :
-       {std::vector<std::int64_t>{}, {0, 3}, {kDynamicDim, kDynamicDim}, {kDynamicDim, 0},
-        {kDynamicDim, 1 << 20, 1 << 20}}) {
+  for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{},
+                                                 {0, 3},
+                                                 {kDynamicDim, kDynamicDim},
+                                                 {kDynamicDim, 0},
+                                                 {kDynamicDim, 1 << 20, 1 << 20}}) {
     OrtSignatureInfo info = Good();
     info.inputs[0].shape = shape;
     ExpectRefused(info, "input 'x' is tensor(float) of shape");

@@ -57,8 +57,8 @@ bool ParseMark(std::string_view text, std::optional<double>* out) {
 }
 
 bool ParseType(std::string_view text, ElementType* out) {
-  for (const ElementType type : {ElementType::kFloat32, ElementType::kFloat64, ElementType::kInt32,
-                                 ElementType::kInt64}) {
+  for (const ElementType type :
+       {ElementType::kFloat32, ElementType::kFloat64, ElementType::kInt32, ElementType::kInt64}) {
     if (ElementTypeName(type) != text) continue;
     *out = type;
     return true;
@@ -171,10 +171,14 @@ double ReadAs(const std::byte* from) {
 double TestRunner::FirstOfRow(std::size_t row) const {
   const std::byte* from = input_.data() + row * layout_.bytes;
   switch (layout_.type) {
-    case ElementType::kFloat64: return ReadAs<double>(from);
-    case ElementType::kInt32: return ReadAs<std::int32_t>(from);
-    case ElementType::kInt64: return ReadAs<std::int64_t>(from);
-    default: return ReadAs<float>(from);
+    case ElementType::kFloat64:
+      return ReadAs<double>(from);
+    case ElementType::kInt32:
+      return ReadAs<std::int32_t>(from);
+    case ElementType::kInt64:
+      return ReadAs<std::int64_t>(from);
+    default:
+      return ReadAs<float>(from);
   }
 }
 

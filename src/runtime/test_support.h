@@ -1,7 +1,7 @@
-// For tests of the runtime and of what stands on it: the library, opened once, and the small models.
+// For tests of the runtime and of what stands on it: the library, opened once, and small models.
 //
-// Included by *_test.cc only. A missing library fails the test that needs it; it is never skipped in
-// silence.
+// Included by *_test.cc only. A missing library fails the test that needs it; it is never skipped
+// in silence.
 #pragma once
 
 #include <cstdlib>
@@ -36,7 +36,8 @@ inline Result<std::unique_ptr<Engine>> OpenTestOrt() {
 }
 
 template <class T>
-void WriteRow(const Session& session, Runner& runner, std::size_t row, const std::vector<T>& values) {
+void WriteRow(const Session& session, Runner& runner, std::size_t row,
+              const std::vector<T>& values) {
   MILLRACE_CHECK(values.size() * sizeof(T) == session.row_layout().bytes);
   std::memcpy(runner.Input() + row * session.row_layout().bytes, values.data(),
               values.size() * sizeof(T));
@@ -57,7 +58,8 @@ std::vector<T> ReadRow(const Runner& runner, std::size_t output, std::size_t row
 class TempFolder {
  public:
   TempFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "millrace-test-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "millrace-test-XXXXXX").string();
     MILLRACE_CHECK(::mkdtemp(pattern.data()) != nullptr);
     path_ = pattern;
   }

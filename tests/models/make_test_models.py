@@ -79,6 +79,19 @@ def nonfinite():
                  [value("x", FLOAT, "N", 2)], [value("y", FLOAT, "N", 2)])
 
 
+def first_of(axis, batch):
+    """The first k entries of x along `axis`, k being the largest number in x: a shape that only
+    the run tells. Along axis 0 the answer has lost the batch."""
+    return model("first_of",
+                 [helper.make_node("ReduceMax", ["x"], ["max"], keepdims=0),
+                  helper.make_node("Cast", ["max"], ["whole"], to=INT64),
+                  helper.make_node("Unsqueeze", ["whole", "zero"], ["end"]),
+                  helper.make_node("Slice", ["x", "zero", "end", "axis"], ["y"])],
+                 [value("x", FLOAT, batch, 3)],
+                 [value("y", FLOAT, *([batch, "K"] if axis == 1 else ["K", 3]))],
+                 {"zero": np.array([0], np.int64), "axis": np.array([axis], np.int64)})
+
+
 def image():
     """Output k is the sum of the pixels whose flat index ends in the digit k."""
     w = np.zeros((64, 10), np.float32)
@@ -130,6 +143,9 @@ def models():
         "batch1/1": elementwise("batch1", "Mul", FLOAT, 1, np.array([2], np.float32)),
         "nonfinite/1": nonfinite(),
         "image/1": image(),
+        "run_shape/1": first_of(1, "N"),
+        "run_shape_fixed/1": first_of(1, 2),
+        "lost_batch/1": first_of(0, "N"),
         "string_input/1": string_input(),
         "two_inputs/1": two_inputs(),
         "zipmap/1": zipmap(),
@@ -185,6 +201,10 @@ def check(out):
     expect(out, "image/1", {"pixels": pixels},
            {"sums": np.array([[row[k::10].sum() for k in range(10)]
                               for row in pixels.reshape(2, 64)], f32)})
+    threes = np.array([[1, 2, 0], [0, 1, 2]], f32)
+    for folder in ("run_shape/1", "run_shape_fixed/1"):
+        expect(out, folder, {"x": threes}, {"y": threes[:, :2]})
+    expect(out, "lost_batch/1", {"x": threes - 1}, {"y": threes[:1] - 1})
     expect(out, "string_input/1", {"word": np.array([["green"], ["red"], ["?"]], object)},
            {"code": np.array([[2], [1], [0]], f32)})
     expect(out, "two_inputs/1", {"a": four, "b": four}, {"y": four * 2})
