@@ -223,8 +223,8 @@ void InitLogging(const TelemetryOptions& options) {
 
 bool LogEnabled(LogLevel level) { return level >= log_level.load(std::memory_order_relaxed); }
 
-void Log(LogLevel level, std::string_view event, std::string_view message,
-         std::initializer_list<LogField> fields) {
+void LogEvent(LogLevel level, std::string_view event, std::string_view message,
+              std::initializer_list<LogField> fields) {
   if (!LogEnabled(level)) return;
   Write(level, event, message, {fields.begin(), fields.size()});
 }

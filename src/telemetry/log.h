@@ -1,4 +1,4 @@
-// Log: the event log of the process, lines for people or JSON lines for machines, on stderr.
+// LogEvent: the event log of the process, lines for people or JSON lines for machines, on stderr.
 //
 // An event has a stable name in snake_case (what a search or an alert looks for), a sentence for a
 // person, and fields with what the sentence is about. Levels:
@@ -8,7 +8,8 @@
 //   kDebug  per batch and per unit of work.
 // Nothing is ever logged per record, and no secret at any level: settings marked secret, payloads
 // and credentials in URLs do not belong in a field. Any thread may log; lines never mix. A line is
-// written before Log returns, so the last words of a dying process are not lost. Nothing throws.
+// written before LogEvent returns, so the last words of a dying process are not lost; a reader of
+// stderr that stops reading therefore stops the thread that logs. Nothing throws.
 #pragma once
 
 #include <atomic>
@@ -58,8 +59,8 @@ void InitLogging(const TelemetryOptions& options);
 // Whether a line of this level would be written: asked before dear fields are computed.
 bool LogEnabled(LogLevel level);
 
-void Log(LogLevel level, std::string_view event, std::string_view message,
-         std::initializer_list<LogField> fields = {});
+void LogEvent(LogLevel level, std::string_view event, std::string_view message,
+              std::initializer_list<LogField> fields = {});
 
 // Lets one line per interval pass and counts the others, for errors that repeat while a dependency
 // is away. One limiter per kind of event, in the object that logs it. Thread-safe.
@@ -77,8 +78,8 @@ class LogLimiter {
   std::atomic<std::uint64_t> suppressed_{0};
 };
 
-// Log, at most once per the limiter's interval; the line that passes has the field `suppressed`
-// when others did not. Lines below the level count for nothing.
+// LogEvent, at most once per the limiter's interval; the line that passes has the field
+// `suppressed` when others did not. Lines below the level count for nothing.
 void LogEvery(LogLimiter& limiter, LogLevel level, std::string_view event, std::string_view message,
               std::initializer_list<LogField> fields = {});
 
