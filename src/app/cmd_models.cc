@@ -1,0 +1,159 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/command.h"
+#include "app/text_table.h"
+#include "app/worker_host.h"
+#include "codec/json_writer.h"
+#include "config/manifest_reader.h"
+#include "models/digest.h"
+#include "models/repository.h"
+
+namespace millrace {
+namespace {
+
+struct Listed {
+  ModelVersion version;
+  bool serves = false;
+  std::string sha256;  // Empty when the file could not be read; `check` says why.
+  std::string check;   // "ok", or why not; empty when it was not asked for.
+  bool failed = false;
+};
+
+// Loads `version` as a worker would.
+Status TryLoad(EngineSet& engines, const ModelVersion& version, const AllOptions& options) {
+  auto engine = engines.Get(version.engine);
+  if (!engine.ok()) return engine.status();
+  SessionOptions session;
+  session.max_rows = options.batch.max_rows;
+  if (const auto it = options.models.find(version.model_id); it != options.models.end()) {
+    session.intra_op_threads = it->second.intra_op_threads;
+    if (it->second.max_rows > 0) session.max_rows = it->second.max_rows;
+  }
+  return LoadModel(**engine, version, session).status();
+}
+
+std::string ServingVersion(const std::vector<ModelVersion>& versions, const AllOptions& options) {
+  const auto it = options.models.find(versions.back().model_id);
+  if (it != options.models.end() && !it->second.version.empty()) return it->second.version;
+  return versions.back().version;
+}
+
+std::vector<Listed> ListVersions(const RepositoryListing& listing, const AllOptions& options,
+                                 bool check) {
+  EngineSet engines(options.runtime);
+  std::vector<Listed> listed;
+  for (const auto& [id, versions] : listing.models) {
+    const std::string serving = ServingVersion(versions, options);
+    for (const ModelVersion& version : versions) {
+      Listed entry;
+      entry.version = version;
+      entry.serves = version.version == serving;
+      auto digest = Sha256OfFile(version.path);
+      if (digest.ok()) entry.sha256 = std::move(digest).value();
+      Status status = digest.status();
+      if (check && status.ok()) status = TryLoad(engines, version, options);
+      entry.failed = !status.ok();
+      entry.check = entry.failed ? std::string(status.message()) : check ? "ok" : "";
+      listed.push_back(std::move(entry));
+    }
+  }
+  return listed;
+}
+
+void PrintJson(const std::vector<Listed>& listed, const RepositoryListing& listing) {
+  std::string out;
+  JsonWriter json(out);
+  json.BeginObject().Key("models").BeginArray();
+  for (const Listed& entry : listed) {
+    const ModelVersion& version = entry.version;
+    json.BeginObject().Member("model_id", version.model_id).Member("version", version.version);
+    json.Member("serving", entry.serves).Member("path", version.path);
+    json.Member("bytes", version.bytes).Member("sha256", entry.sha256);
+    json.Member("engine", version.engine).Member("description", version.description);
+    json.Key("labels").BeginArray();
+    for (const std::string& label : version.labels) json.Value(label);
+    json.EndArray();
+    if (!entry.check.empty()) json.Member("check", entry.check);
+    json.EndObject();
+  }
+  json.EndArray().Key("warnings").BeginArray();
+  for (const std::string& warning : listing.warnings) json.Value(warning);
+  json.EndArray().EndObject();
+  fmt::print("{}\n", out);
+}
+
+void PrintTable(const std::vector<Listed>& listed, bool check) {
+  std::vector<TextTable::Column> columns = {
+      {.name = "MODEL"},   {.name = "VERSION"},
+      {.name = "SERVING"}, {.name = "SIZE", .right = true},
+      {.name = "SHA256"},  {.name = "DESCRIPTION", .max_width = 60}};
+  if (check) columns.push_back({.name = "CHECK"});
+  TextTable table(std::move(columns));
+  for (const Listed& entry : listed) {
+    const ModelVersion& version = entry.version;
+    std::vector<std::string> cells = {version.model_id,           version.version,
+                                      entry.serves ? "yes" : "",  Grouped(version.bytes),
+                                      entry.sha256.substr(0, 12), version.description};
+    if (check) cells.push_back(entry.check);
+    table.Add(std::move(cells));
+  }
+  fmt::print("{}", table.Take());
+}
+
+int ListModels(CommandContext& context, bool check) {
+  const std::string& dir = context.options.repository.dir;
+  if (dir.empty()) {
+    return Fail(context.command, {StatusCode::kConfiguration,
+                                  "no model repository: set repository.dir, or pass --models DIR"});
+  }
+  const auto listing = ScanRepository(dir, ReadModelManifest);
+  if (!listing.ok()) return Fail(context.command, listing.status());
+  const std::vector<Listed> listed = ListVersions(*listing, context.options, check);
+  if (context.output == OutputFormat::kJson) {
+    PrintJson(listed, *listing);
+  } else {
+    PrintTable(listed, check);
+  }
+  for (const std::string& warning : listing->warnings) {
+    fmt::print(stderr, "warning: {}\n", Printable(warning));
+  }
+  int code = kExitOk;
+  for (const Listed& entry : listed) {
+    if (!entry.failed) continue;
+    code = kExitFailure;
+    if (!check) fmt::print(stderr, "warning: {}\n", Printable(entry.check));
+  }
+  if (listed.empty()) {
+    fmt::print(stderr, "{} holds no model; expected {}/<model_id>/<version>/model.onnx\n", dir,
+               dir);
+  }
+  return code;
+}
+
+}  // namespace
+
+void RegisterModels(CLI::App& root, CommandTable& table) {
+  CLI::App* const models = root.add_subcommand("models", "Look at the model repository");
+  models->require_subcommand(1);
+  CLI::App* const list =
+      models->add_subcommand("list",
+                             "List models and versions. The newest version serves unless "
+                             "models.<id>.version pins another");
+  auto check = std::make_shared<bool>(false);
+  list->add_flag("--check", *check, "Load each one and say whether it can serve; exit 1 if not");
+  list->footer(
+      "Examples:\n"
+      "  millrace models list --models ./models\n"
+      "  millrace models list --models ./models --check\n"
+      "  millrace models list --models ./models -o json");
+  table.commands.emplace_back(
+      list, [check](CommandContext& context) { return ListModels(context, *check); });
+}
+
+}  // namespace millrace

@@ -1,0 +1,90 @@
+#include "app/log_scan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace millrace {
+namespace {
+
+constexpr PollLimits kLimits = {.max_records = 4096, .max_bytes = 8 << 20, .max_wait = Millis(100)};
+// The last offsets before the end may carry no record that a reader is given.
+constexpr int kMaxIdlePolls = 3;
+
+Status MissingTopic(const std::string& name) {
+  return {StatusCode::kNotFound,
+          fmt::format("topic {} does not exist in this log: make it with `millrace topics create`, "
+                      "or name the topics with topics.*",
+                      name)};
+}
+
+const TopicInfo* FindTopic(const std::vector<TopicInfo>& topics, const std::string& name) {
+  const auto it = std::find_if(topics.begin(), topics.end(),
+                               [&](const TopicInfo& t) { return t.spec.name == name; });
+  return it == topics.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+Result<LogScan> LogScan::Open(Log& log, const std::vector<Wanted>& wanted, bool follow) {
+  const auto topics = log.DescribeTopics();
+  if (!topics.ok()) return topics.status();
+  LogScan scan;
+  scan.follow_ = follow;
+  for (const Wanted& want : wanted) {
+    const TopicInfo* const topic = FindTopic(*topics, want.topic);
+    if (topic == nullptr) return MissingTopic(want.topic);
+    const std::size_t before = scan.parts_.size();
+    for (const PartitionInfo& info : topic->partitions) {
+      if (!want.partitions.empty() && std::find(want.partitions.begin(), want.partitions.end(),
+                                                info.partition) == want.partitions.end()) {
+        continue;
+      }
+      const Offset from = want.from_end ? info.end : want.from.value_or(info.start);
+      scan.parts_.push_back({want.topic, info.partition, from, info.end});
+    }
+    if (!want.partitions.empty() && scan.parts_.size() - before < want.partitions.size()) {
+      return Status(StatusCode::kInvalidArgument,
+                    fmt::format("topic {} has partitions 0..{} only", want.topic,
+                                static_cast<int>(topic->partitions.size()) - 1));
+    }
+  }
+  auto reader = log.NewReader();
+  if (!reader.ok()) return reader.status();
+  scan.reader_ = std::move(reader).value();
+  std::vector<Reader::Start> starts;
+  for (const Part& part : scan.parts_) starts.push_back({{part.topic, part.partition}, part.next});
+  MILLRACE_RETURN_IF_ERROR(scan.reader_->Assign(starts));
+  return scan;
+}
+
+Status LogScan::Poll(RecordBatch* batch) {
+  MILLRACE_RETURN_IF_ERROR(reader_->Poll(kLimits, batch));
+  idle_polls_ = batch->records.empty() ? idle_polls_ + 1 : 0;
+  for (const Record& record : batch->records) {
+    parts_[record.slot.index()].next = Next(record.offset);
+  }
+  if (!follow_) {
+    std::erase_if(batch->records,
+                  [this](const Record& record) { return record.offset >= part(record).end; });
+  }
+  return Status::Ok();
+}
+
+bool LogScan::done() const {
+  if (follow_) return false;
+  return idle_polls_ >= kMaxIdlePolls ||
+         std::all_of(parts_.begin(), parts_.end(),
+                     [](const Part& part) { return part.next >= part.end; });
+}
+
+Result<std::int32_t> PartitionCount(Log& log, const std::string& topic) {
+  const auto topics = log.DescribeTopics();
+  if (!topics.ok()) return topics.status();
+  const TopicInfo* const found = FindTopic(*topics, topic);
+  if (found == nullptr) return MissingTopic(topic);
+  return static_cast<std::int32_t>(found->partitions.size());
+}
+
+}  // namespace millrace
