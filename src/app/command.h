@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -21,6 +22,8 @@ class App;
 }
 
 namespace millrace {
+
+struct LoadedSettings;
 
 enum class OutputFormat { kTable, kJson };
 
@@ -44,6 +47,9 @@ struct CommandContext {
   bool stdout_is_terminal = false;
   bool stderr_is_terminal = false;
   std::string program;  // argv[0] resolved: for commands that start the binary again.
+  std::string command;  // "serve", "topics create": for Fail.
+  // Where each value came from, bound to `options` above. Outlives the body.
+  const LoadedSettings* loaded = nullptr;
 
   // The log the settings name. kUnsupported for Kafka in this version, with what to do.
   Result<std::unique_ptr<Log>> OpenLog() const;
@@ -51,9 +57,16 @@ struct CommandContext {
 
 using CommandBody = std::function<int(CommandContext&)>;
 
+enum class SettingsUse {
+  kRequired,  // The body runs only when every setting is right.
+  kReported,  // The body runs anyway and tells what is wrong itself.
+  kNone,      // The command reads no setting; the shared flags are accepted and not in its help.
+};
+
 // Register functions add to this; main runs the body whose subcommand was parsed.
 struct CommandTable {
   std::vector<std::pair<CLI::App*, CommandBody>> commands;
+  std::map<const CLI::App*, SettingsUse> settings_use;  // kRequired when not in here.
 };
 
 void RegisterServe(CLI::App& root, CommandTable& table);
