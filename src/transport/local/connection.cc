@@ -10,7 +10,7 @@ namespace {
 
 // Only strangers to our lock file (a shell, a backup) and the first opener after a crash ever make
 // us wait for SQLite's own locks.
-constexpr int kBusyTimeoutMs = 5000;
+constexpr int kBusyTimeoutMs = 3000;
 
 bool NoSpace(int system_error) { return system_error == ENOSPC || system_error == EDQUOT; }
 

@@ -12,7 +12,7 @@ namespace {
 constexpr int kCacheKib = 1024;
 // A reader's poll takes a few milliseconds; one that takes longer must not hold up the writers.
 constexpr int kReaderWaitMs = 50;
-constexpr int kBusyTimeoutMs = 5000;
+constexpr int kBusyTimeoutMs = 3000;
 
 }  // namespace
 
