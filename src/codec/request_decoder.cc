@@ -129,7 +129,9 @@ std::optional<Failure> ValueReader::Read() {
 }
 
 bool ValueReader::OnTopField(ondemand::field& field) {
-  Field id = FieldOf(RawKey(field));
+  // Read once: taking the unescaped key uses the field's key up.
+  const std::string_view key = RawKey(field);
+  Field id = FieldOf(key);
   if (id == kUnknown) [[unlikely]] {
     if (!json_.PushKey(field)) return false;
     id = FieldOf(json_.last_key());
@@ -137,7 +139,7 @@ bool ValueReader::OnTopField(ondemand::field& field) {
     json_.PopKey();  // A known key that was written with escapes.
   }
   if (Seen(id)) {
-    return json_.MalformedAt(fmt::format("key {} occurs twice", Excerpt(RawKey(field))));
+    return json_.MalformedAt(fmt::format("key {} occurs twice", Excerpt(key)));
   }
   seen_ |= 1U << id;
   return ReadField(id, field.value());
