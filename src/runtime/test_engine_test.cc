@@ -109,6 +109,7 @@ TEST_F(TestEngineTest, TakesTheTimeItWasTold) {
 TEST_F(TestEngineTest, AMarkedRowCrashesTheProcess) {
   Load("crash_value=14\n");
   WriteRow<float>(*session_, *runner_, 0, {14});
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_DEATH((void)runner_->Run(1), "");
 }
 
