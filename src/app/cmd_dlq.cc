@@ -12,6 +12,7 @@
 
 #include "app/command.h"
 #include "app/dead_letter.h"
+#include "app/local_topics.h"
 #include "app/log_scan.h"
 #include "app/text_table.h"
 #include "codec/text.h"
@@ -72,7 +73,7 @@ void PrintSummary(const std::map<std::string, std::int64_t>& by_reason, std::int
 }
 
 int ListDeadLetters(CommandContext& context, const ListFlags& flags) {
-  auto log = context.OpenLog();
+  auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
   auto scan = LogScan::Open(
       **log, {{.topic = context.options.transport.topics.dlq, .partitions = {}, .from = {}}},
@@ -173,7 +174,7 @@ int ShowDeadLetter(CommandContext& context, const std::string& where, bool hex) 
                 {StatusCode::kInvalidArgument,
                  fmt::format("'{}' is not a place such as 3:17 (partition:offset)", where)});
   }
-  auto log = context.OpenLog();
+  auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
   auto scan = LogScan::Open(
       **log, {{.topic = topic, .partitions = {place->partition}, .from = Offset(place->offset)}},

@@ -9,6 +9,7 @@
 
 #include "app/command.h"
 #include "app/dead_letter.h"
+#include "app/local_topics.h"
 #include "app/log_scan.h"
 #include "app/signals.h"
 #include "app/text_table.h"
@@ -163,7 +164,7 @@ Result<LogScan> OpenScan(const CommandContext& context, Log& log, const ResultsF
 
 int Results(CommandContext& context, const ResultsFlags& flags) {
   StopSignals signals;  // Before the log starts threads, so that all inherit the mask.
-  auto log = context.OpenLog();
+  auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
   auto scan = OpenScan(context, **log, flags);
   if (!scan.ok()) return Fail(context.command, scan.status());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "app/command.h"
+#include "app/local_topics.h"
 #include "app/text_table.h"
 #include "codec/json_writer.h"
 
@@ -195,7 +196,7 @@ void PrintPartitions(const std::string& group, const std::vector<DescribedTopic>
 }
 
 int DescribeTopics(CommandContext& context, const DescribeFlags& flags) {
-  auto log = context.OpenLog();
+  auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
   const auto infos = (*log)->DescribeTopics();
   if (!infos.ok()) return Fail(context.command, infos.status());

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "app/command.h"
+#include "app/local_topics.h"
 #include "app/progress_line.h"
 #include "app/text_table.h"
 #include "codec/json_writer.h"
@@ -113,7 +114,7 @@ void PrintTable(const CommandContext& context, const LogAudit& audit, double sec
 }
 
 int Verify(CommandContext& context, const VerifyFlags& flags) {
-  auto log = context.OpenLog();
+  auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
   const TransportOptions& transport = context.options.transport;
   ProgressLine progress(context.stderr_is_terminal);

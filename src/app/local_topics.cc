@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <set>
 #include <string>
+#include <system_error>
 
 namespace millrace {
 
@@ -23,6 +25,19 @@ Status EnsureLocalTopics(Log& log, const AllOptions& options) {
                options.transport.local.dir);
   }
   return Status::Ok();
+}
+
+Result<std::unique_ptr<Log>> OpenExistingLog(const CommandContext& context) {
+  const TransportOptions& transport = context.options.transport;
+  std::error_code ignored;
+  if (transport.kind == TransportKind::kLocal &&
+      !std::filesystem::exists(transport.local.dir, ignored)) {
+    return Status(StatusCode::kNotFound,
+                  fmt::format("there is no local log in {}: name its folder with --data, or make "
+                              "one with `millrace topics create` or `millrace send`",
+                              transport.local.dir));
+  }
+  return context.OpenLog();
 }
 
 }  // namespace millrace

@@ -395,6 +395,15 @@ def test_verify_proves_nothing_on_an_empty_log(run_millrace, log):
     assert code == 5 and report["pending"] == 1
 
 
+@pytest.mark.parametrize("command", [
+    ["results"], ["topics", "describe"], ["dlq", "list"], ["dlq", "show", "0:0"], ["verify"],
+])  # fmt: skip
+def test_looking_at_a_log_that_is_not_there_makes_none(run_millrace, local_dir, command):
+    done = run_millrace([*command, "--data", local_dir / "typo"], check=False)
+    assert done.returncode == 1 and "typo" in done.stderr
+    assert not (local_dir / "typo").exists()
+
+
 def drop(database, results, _):
     database.execute(f"DELETE FROM {results} WHERE offset = 3")
 
