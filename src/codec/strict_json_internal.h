@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "codec/options.h"
@@ -121,14 +122,15 @@ bool StrictJson::ReadArray(ondemand::value& value, int depth, OnElement on_eleme
   return true;
 }
 
-// A double to the integer it stands for exactly, as in 3.0 or 1e3.
+// A double to the integer it stands for, as in 3.0 or 1e3. Only where doubles are dense enough to
+// hold every integer: beyond, the text may have meant another one.
 template <class T>
 bool IntegralFromDouble(double number, T* out) {
-  // Both bounds are powers of two, hence exact; the upper one is the first value out of range.
-  constexpr double kFirst = static_cast<double>(std::numeric_limits<T>::min());
-  const double end = std::ldexp(1.0, std::numeric_limits<T>::digits);
-  if (!(number >= kFirst && number < end) || number != std::trunc(number)) return false;
-  *out = static_cast<T>(number);
+  constexpr double kDense = 9007199254740992.0;  // 2^53
+  if (!(number > -kDense && number < kDense) || number != std::trunc(number)) return false;
+  const auto integer = static_cast<std::int64_t>(number);
+  if (!std::in_range<T>(integer)) return false;
+  *out = static_cast<T>(integer);
   return true;
 }
 
@@ -154,13 +156,13 @@ bool ReadNumber(ondemand::value& value, T* out) {
       std::uint64_t integer = 0;
       if (value.get_uint64().get(integer) == simdjson::SUCCESS) {
         *out = static_cast<T>(integer);
-        return integer <= std::numeric_limits<T>::max();
+        return std::in_range<T>(integer);
       }
     } else {
       std::int64_t integer = 0;
       if (value.get_int64().get(integer) == simdjson::SUCCESS) {
         *out = static_cast<T>(integer);
-        return integer >= std::numeric_limits<T>::min() && integer <= std::numeric_limits<T>::max();
+        return std::in_range<T>(integer);
       }
     }
     return value.get_double().get(number) == simdjson::SUCCESS && IntegralFromDouble(number, out);
