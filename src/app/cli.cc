@@ -96,16 +96,16 @@ const CLI::App* FindCommand(const CLI::App& root, const std::vector<std::string>
 }
 
 // What CLI11 found wrong, in our words where its own say too little.
-int ParseFailure(const CLI::App& command, const CLI::ParseError& error) {
+int ParseFailure(const CLI::App& root, const CLI::App& command, const CLI::ParseError& error) {
   const std::string name = CommandName(command);
-  if (error.get_name() == "ExtrasError") {
-    for (const std::string& extra : command.remaining()) {
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const std::vector<std::string> rest = root.remaining(true);
+    for (const std::string& extra : rest) {
       if (extra.size() < 2 || extra[0] != '-') continue;
       const std::string flag = extra.substr(0, extra.find('='));
       return UsageError(
           name, fmt::format("unknown flag '{}'{}", flag, DidYouMean(flag, FlagsOf(command))));
     }
-    const std::vector<std::string> rest = command.remaining();
     if (!rest.empty()) return UsageError(name, fmt::format("unexpected argument '{}'", rest[0]));
   }
   return UsageError(name, error.what());
@@ -185,7 +185,7 @@ int ParseAndRun(int argc, char** argv) {
     fmt::print("{}\n", version.what());
     return kExitOk;
   } catch (const CLI::ParseError& error) {
-    return ParseFailure(*command, error);
+    return ParseFailure(*line.root, *command, error);
   }
   for (const auto& [app, body] : line.table.commands) {
     if (app == command) return RunCommand(line, *command, body, argv[0]);

@@ -9,6 +9,7 @@
 
 #include "config/environment.h"
 #include "config/nearest.h"
+#include "config/setting_tree.h"
 
 namespace millrace {
 namespace {
@@ -16,16 +17,6 @@ namespace {
 constexpr std::string_view kFileSuffix = "_file";
 // A map of plain values ("kafka.properties.<name>") has one setting per entry, without a name.
 constexpr std::string_view kWholeEntry;
-
-std::vector<std::string> SplitPath(const std::string& path) {
-  std::vector<std::string> keys;
-  std::size_t from = 0;
-  for (std::size_t dot = 0; dot != std::string::npos; from = dot + 1) {
-    dot = path.find('.', from);
-    keys.push_back(path.substr(from, dot == std::string::npos ? dot : dot - from));
-  }
-  return keys;
-}
 
 // Properties of a library carry its own names, so secrets are known by theirs.
 bool NamesASecret(const std::string& property) {
@@ -56,7 +47,7 @@ std::pair<std::string, std::string> SplitEntry(const SettingSet::MapSetting& map
 SettingIndex::SettingIndex(SettingSet& set) : maps_(set.maps()) {
   for (const Setting& setting : set.settings()) {
     plain_.emplace(setting.path, settings_.size());
-    settings_.push_back({setting, SplitPath(setting.path), "default"});
+    settings_.push_back({setting, SplitSettingPath(setting.path), "default"});
     variables_.emplace(EnvironmentName(setting.path), setting.path);
     if (setting.secret) {
       const std::string file = setting.path + std::string(kFileSuffix);
@@ -110,14 +101,15 @@ LoadedSetting* SettingIndex::InEntry(const SettingSet::MapSetting& map, const st
     SettingSet bound;
     map.bind(name, bound);
     for (const Setting& setting : bound.settings()) {
-      LoadedSetting loaded{setting, SplitPath(map.prefix), "default"};
+      LoadedSetting loaded{setting, SplitSettingPath(map.prefix), "default"};
       loaded.keys.push_back(name);
       loaded.setting.path = prefix;
       if (setting.path == kWholeEntry) {
         loaded.setting.secret = setting.secret || NamesASecret(name);
       } else {
         loaded.setting.path += "." + setting.path;
-        for (std::string& part : SplitPath(setting.path)) loaded.keys.push_back(std::move(part));
+        for (std::string& part : SplitSettingPath(setting.path))
+          loaded.keys.push_back(std::move(part));
       }
       entry->second.settings.push_back(std::move(loaded));
     }
