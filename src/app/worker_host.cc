@@ -1,9 +1,7 @@
 #include "app/worker_host.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
-#include "base/thread_name.h"
 #include "config/manifest_reader.h"
 #include "generated/build_info.h"
 #include "telemetry/log.h"
@@ -15,8 +13,6 @@ namespace {
 
 // How long a scrape may be answered with the partitions' offsets of an earlier one.
 constexpr Millis kPartitionsCache{900};
-
-double Rounded(double value) { return std::round(value * 1000.0) / 1000.0; }
 
 BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
   BatchPolicy policy;
@@ -99,9 +95,14 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
 }
 
 WorkerHost::WorkerHost(const AllOptions& options, Log& log)
-    : options_(options), log_(log), engines_(options.runtime), admin_(*this) {
+    : options_(options), log_(log), engines_(options.runtime), status_(options_, registry_), admin_(*this) {
   process_metrics_ = AddProcessMetrics(registry_);
   lag_metrics_ = registry_.AddCollector([this](SampleSink& sink) { CollectLag(sink); });
+}
+
+WorkerHost::WorkerHost(const AllOptions& options, Log& log, ModelTable models)
+    : WorkerHost(options, log) {
+  models_ = std::move(models);
 }
 
 WorkerHost::~WorkerHost() {
@@ -117,8 +118,11 @@ Status WorkerHost::Start() {
     LogEvent(LogLevel::kInfo, "admin_listening", "metrics, health and status page",
              {{"port", static_cast<int>(admin_port_)}});
   }
-  Result<ModelTable> models = LoadModels(engines_, options_);
-  if (!models.ok()) return models.status();
+  if (!models_.has_value()) {
+    Result<ModelTable> models = LoadModels(engines_, options_);
+    if (!models.ok()) return models.status();
+    models_ = std::move(models).value();
+  }
   SetBuildInfo(registry_, BuildFacts{std::string(BuildVersion()), std::string(BuildRevision()),
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
   Result<WorkerLog> log = log_.OpenWorker(options_.transport.group, options_.transport.topics);
@@ -127,7 +131,7 @@ Status WorkerHost::Start() {
                              options_.delivery,        options_.retry,
                              options_.executor,        options_.limits};
   worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
-                                     std::move(models).value());
+                                     std::move(*models_));
   published_worker_.store(worker_.get(), std::memory_order_release);
   MILLRACE_RETURN_IF_ERROR(worker_->Start());
   was_ready_.store(true, std::memory_order_release);
@@ -212,86 +216,8 @@ void WorkerHost::CollectLag(SampleSink& sink) {
 std::string WorkerHost::MetricsText() { return PrometheusText(registry_.Collect()); }
 
 std::string WorkerHost::StatusJson() {
-  using nlohmann::json;
-  Worker* const running = worker();
-  json status;
-  status["state"] = running == nullptr ? "starting" : WorkerStateName(running->state());
-  if (running != nullptr && running->state() == WorkerState::kReady && !running->log_healthy()) {
-    status["state"] = "not_ready";
-  }
-  status["version"] = BuildVersion();
-  status["uptime_s"] =
-      Rounded(std::chrono::duration<double>(SystemClock().Now() - started_).count());
-  status["group"] = options_.transport.group;
-  status["transport"] =
-      options_.transport.kind == TransportKind::kLocal ? "local" : "kafka";
-  const std::uint64_t results = registry_.SumCounters("millrace_records_produced_total",
-                                                      {{"topic", options_.transport.topics.results}});
-  const std::uint64_t dead = registry_.SumCounters("millrace_records_produced_total",
-                                                   {{"topic", options_.transport.topics.dlq}});
-  status["totals"] = {
-      {"consumed", registry_.SumCounters("millrace_records_consumed_total")},
-      {"results", results},
-      {"dead_letters", dead},
-      {"commits", registry_.SumCounters("millrace_transactions_total", {{"result", "committed"}})},
-      {"batches", registry_.SumCounters("millrace_batches_total")}};
-  status["stage_seconds"] = json::object();
-  for (const auto& [labels, nanos] : registry_.CounterValues("millrace_stage_seconds_total")) {
-    status["stage_seconds"][labels.front().second] = static_cast<double>(nanos) / 1e9;
-  }
-  status["models"] = json::array();
-  double max_rows = 0;
-  if (running != nullptr) {
-    status["in_flight"] = running->totals().in_flight_records;
-    for (const ServedModel& model : running->models().models()) {
-      const Labels where = {{"model", model.ref().model_id}};
-      const HistogramSnapshot rows = registry_.MergeHistograms("millrace_batch_rows", where);
-      const HistogramSnapshot total = registry_.MergeHistograms(
-          "millrace_request_duration_seconds",
-          {{"model", model.ref().model_id}, {"stage", "total"}});
-      max_rows = std::max(max_rows, static_cast<double>(model.policy.max_rows));
-      status["models"].push_back({{"id", model.ref().model_id},
-                                  {"version", model.ref().version},
-                                  {"requests", static_cast<std::uint64_t>(rows.sum())},
-                                  {"rows_per_batch", Rounded(rows.Mean())},
-                                  {"p99_ms", Rounded(total.Quantile(0.99) / 1e6)}});
-    }
-  }
-  {
-    const HistogramSnapshot total =
-        registry_.MergeHistograms("millrace_request_duration_seconds", {{"stage", "total"}});
-    const HistogramSnapshot rows = registry_.MergeHistograms("millrace_batch_rows");
-    const std::lock_guard lock(mutex_);
-    HistogramSnapshot recent = total;
-    HistogramSnapshot recent_rows = rows;
-    recent.Subtract(window_.total);
-    recent_rows.Subtract(window_.rows);
-    status["latency_ms"] = {{"p50", Rounded(recent.Quantile(0.5) / 1e6)},
-                            {"p99", Rounded(recent.Quantile(0.99) / 1e6)}};
-    status["batch_fill"] = max_rows > 0 ? Rounded(recent_rows.Mean() / max_rows) : 0.0;
-    const MonoTime now = SystemClock().Now();
-    if (now - window_.at > Millis(5'000)) window_ = Window{now, total, rows};
-  }
-  status["dead_letters"] = json::object();
-  for (const auto& [labels, count] : registry_.CounterValues("millrace_dead_letters_total")) {
-    auto& reason = status["dead_letters"][labels.front().second];
-    reason = (reason.is_null() ? 0 : reason.get<std::uint64_t>()) + count;
-  }
-  std::int64_t lag = 0;
-  status["partitions"] = json::array();
-  for (const PartitionStatus& partition : CachedPartitions()) {
-    lag += partition.lag();
-    status["partitions"].push_back({{"partition", partition.partition},
-                                    {"lag", partition.lag()},
-                                    {"committed", partition.committed.value()}});
-  }
-  status["lag"] = lag;
-  status["threads"] = json::array();
-  for (const ThreadCpu& thread : ReadThreadCpu()) {
-    status["threads"].push_back(
-        {{"name", thread.name}, {"cpu_s", static_cast<double>(thread.cpu.count()) / 1e6}});
-  }
-  return status.dump();
+  const double uptime = std::chrono::duration<double>(SystemClock().Now() - started_).count();
+  return status_.Json(worker(), CachedPartitions(), uptime);
 }
 
 }  // namespace millrace

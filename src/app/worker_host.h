@@ -10,9 +10,11 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "app/options.h"
+#include "app/worker_status.h"
 #include "gateway/admin_server.h"
 #include "models/repository.h"
 #include "pipeline/worker.h"
@@ -43,8 +45,10 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options);
 
 class WorkerHost final : public AdminView {
  public:
-  // `log` must outlive the host.
+  // `log` must outlive the host. Start loads the models.
   WorkerHost(const AllOptions& options, Log& log);
+  // With models that are loaded already; their engines must outlive the host.
+  WorkerHost(const AllOptions& options, Log& log, ModelTable models);
   ~WorkerHost() override;
 
   Status Start();
@@ -70,6 +74,8 @@ class WorkerHost final : public AdminView {
   Log& log_;
   MetricRegistry registry_;
   EngineSet engines_;
+  std::optional<ModelTable> models_;  // Until the worker takes them.
+  WorkerStatus status_;
   AdminServer admin_;
   std::unique_ptr<Worker> worker_;
   std::atomic<Worker*> published_worker_{nullptr};
@@ -80,13 +86,6 @@ class WorkerHost final : public AdminView {
   std::mutex mutex_;
   std::vector<PartitionStatus> partitions_;  // Guarded by mutex_.
   MonoTime partitions_at_{};                 // Guarded by mutex_.
-  // Guarded by mutex_: what the last status call saw, for quantiles over the seconds since.
-  struct Window {
-    MonoTime at{};
-    HistogramSnapshot total;
-    HistogramSnapshot rows;
-  };
-  Window window_;
 
   CollectorHandle process_metrics_;
   CollectorHandle lag_metrics_;

@@ -1,0 +1,254 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <thread>
+
+#include "app/command.h"
+#include "app/demo/demo_load.h"
+#include "app/demo/demo_outcomes.h"
+#include "app/demo/demo_report.h"
+#include "app/signals.h"
+#include "app/worker_host.h"
+#include "generated/demo_file.h"
+#include "pipeline/verify/audit.h"
+#include "telemetry/log.h"
+#include "transport/local/local_log.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct DemoFlags {
+  std::int64_t requests = 200'000;
+  std::int64_t steady_rate = 10'000;
+  std::uint64_t seed = 1;
+  bool keep = false;
+};
+
+// Its presence says that the folder is the demo's own and may be emptied.
+constexpr const char* kMarker = ".millrace-demo";
+// Requests of the first phase, which go at the steady rate; the rest goes as fast as it can.
+constexpr double kSteadyShare = 0.4;
+constexpr std::size_t kPublishBatch = 500;
+
+Status PrepareFolder(const fs::path& dir) {
+  std::error_code error;
+  if (fs::exists(dir, error)) {
+    if (!fs::is_empty(dir, error) && !fs::exists(dir / kMarker, error)) {
+      return Status(StatusCode::kInvalidArgument,
+                    "'" + dir.string() + "' is not empty and was not made by the demo; name "
+                    "another folder with --data");
+    }
+    fs::remove_all(dir, error);
+  }
+  fs::create_directories(dir, error);
+  std::ofstream(dir / kMarker) << "made by `millrace demo`; emptied by the next one\n";
+  for (const std::string_view path : DemoFilePaths()) {
+    if (!path.starts_with("models/")) continue;
+    const fs::path file = dir / path;
+    fs::create_directories(file.parent_path(), error);
+    std::ofstream out(file, std::ios::binary);
+    const std::string_view bytes = DemoFile(path);
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    if (!out.flush()) {
+      return Status(StatusCode::kResourceExhausted,
+                    "cannot write '" + file.string() + "': is the disk full?");
+    }
+  }
+  return Status::Ok();
+}
+
+// Publishes the load; the steady part first. Runs on its own thread, "demo-publisher".
+class Publisher {
+ public:
+  Publisher(Producer& producer, const DemoLoad& load, const DemoFlags& flags, std::string topic)
+      : producer_(producer), load_(load), flags_(flags), topic_(std::move(topic)) {}
+
+  void Run() {
+    const auto total = static_cast<std::uint64_t>(flags_.requests);
+    const auto steady = static_cast<std::uint64_t>(static_cast<double>(total) * kSteadyShare);
+    const MonoTime start = SystemClock().Now();
+    while (published() < total && !stop_.load(std::memory_order_relaxed)) {
+      const std::uint64_t at = published();
+      std::uint64_t until = std::min(total, at + kPublishBatch);
+      if (at < steady) {
+        const Nanos elapsed = SystemClock().Now() - start;
+        const auto due = static_cast<std::uint64_t>(
+            std::chrono::duration<double>(elapsed).count() *
+            static_cast<double>(flags_.steady_rate));
+        until = std::min({until, steady, due});
+        if (until <= at) {
+          std::this_thread::sleep_for(Millis(2));
+          continue;
+        }
+      } else if (at == steady) {
+        burst_started_.store(SystemClock().Now().time_since_epoch().count());
+      }
+      if (const Status status = Publish(at, until); !status.ok()) {
+        status_ = status;
+        return;
+      }
+    }
+  }
+  void Stop() { stop_.store(true, std::memory_order_relaxed); }
+  std::uint64_t published() const { return published_.load(std::memory_order_relaxed); }
+  // When the burst began; the epoch before it did.
+  MonoTime burst_started() const { return MonoTime(Nanos(burst_started_.load())); }
+  // After the thread has ended.
+  const Status& status() const { return status_; }
+
+ private:
+  Status Publish(std::uint64_t from, std::uint64_t until) {
+    bytes_.Clear();
+    spans_.clear();
+    records_.clear();
+    const WallMillis now = SystemClock().WallNow();
+    for (std::uint64_t i = from; i < until; ++i) spans_.push_back(load_.Append(i, now, bytes_));
+    for (const DemoLoad::Spans& spans : spans_) {
+      ProducerRecord record;
+      record.key = bytes_.view(spans.key.at, spans.key.size);
+      record.headers = HeadersView(bytes_.view(spans.headers.at, spans.headers.size));
+      record.value = bytes_.view(spans.value.at, spans.value.size);
+      records_.push_back(record);
+    }
+    MILLRACE_RETURN_IF_ERROR(producer_.Append(topic_, records_));
+    published_.store(until, std::memory_order_relaxed);
+    return Status::Ok();
+  }
+
+  Producer& producer_;
+  const DemoLoad& load_;
+  const DemoFlags flags_;
+  const std::string topic_;
+  std::atomic<std::uint64_t> published_{0};
+  std::atomic<Nanos::rep> burst_started_{0};
+  std::atomic<bool> stop_{false};
+  Status status_;
+  ByteBuffer bytes_;
+  std::vector<DemoLoad::Spans> spans_;
+  std::vector<ProducerRecord> records_;
+};
+
+AllOptions DemoOptions(const CommandContext& context, const fs::path& dir) {
+  AllOptions options = context.options;
+  options.transport.kind = TransportKind::kLocal;
+  options.transport.local.dir = (dir / "log").string();
+  options.transport.local.durability = LocalDurability::kNormal;
+  options.transport.group = "demo";
+  options.repository.dir = (dir / "models").string();
+  options.telemetry.log_level = LogLevel::kWarn;
+  if (options.http.admin_listen == HttpOptions().admin_listen) {
+    options.http.admin_listen = "127.0.0.1:0";  // Another worker may have the usual port.
+  }
+  return options;
+}
+
+int RunLoad(CommandContext& context, const DemoFlags& flags, const fs::path& dir, Log& log,
+            const AllOptions& options, StopSignals& signals) {
+  for (const TopicSpec& spec : ContractTopics(options.transport.topics, 0.25)) {
+    if (const Status made = log.CreateTopic(spec); !made.ok()) return Fail("demo", made);
+  }
+  Result<DemoLoad> load = DemoLoad::Make(flags.seed);
+  if (!load.ok()) return Fail("demo", load.status());
+  Result<std::unique_ptr<Producer>> producer = log.NewProducer();
+  if (!producer.ok()) return Fail("demo", producer.status());
+
+  DemoScreen screen(context.stderr_is_terminal, flags.requests);
+  screen.Title(dir.string());
+  WorkerHost host(options, log);
+  if (const Status started = host.Start(); !started.ok()) return Fail("demo", started);
+  screen.Started(host);
+
+  Publisher publisher(**producer, *load, flags, options.transport.topics.requests);
+  signals.OnStop([&] {
+    publisher.Stop();
+    host.RequestStop();
+  });
+  std::thread thread([&publisher] { publisher.Run(); });
+  DemoMeter meter(host, options.transport.topics);
+  const auto total = static_cast<std::uint64_t>(flags.requests);
+  MonoTime next_line = SystemClock().Now() + Millis(1'000);
+  while (!signals.stopped() && meter.Answered() < total &&
+         host.worker()->state() == WorkerState::kReady) {
+    std::this_thread::sleep_for(Millis(5));
+    meter.Sample(publisher.published(), publisher.burst_started());
+    if (SystemClock().Now() >= next_line) {
+      screen.Line(meter.Tick(publisher.published()));
+      next_line += Millis(1'000);
+    }
+  }
+  const DemoFigures figures = meter.Finish(publisher.burst_started());
+  publisher.Stop();
+  thread.join();
+  if (!publisher.status().ok()) return Fail("demo", publisher.status());
+  if (signals.stopped()) {
+    const Status ended = host.Wait();
+    return ended.ok() ? kExitFailure : Fail("demo", ended);
+  }
+
+  screen.Note("reading back every outcome and auditing the log ...");
+  Result<DemoOutcomes> outcomes = ReadOutcomes(log, options.transport.topics, *load);
+  if (!outcomes.ok()) return Fail("demo", outcomes.status());
+  AuditOptions audit_options;
+  audit_options.group = options.transport.group;
+  audit_options.checker.topics = options.transport.topics;
+  Result<LogAudit> audit = AuditLog(log, audit_options);
+  if (!audit.ok()) return Fail("demo", audit.status());
+  std::cout << DemoReport(*load, figures, *outcomes, audit->report, dir.string(),
+                          context.stdout_is_terminal, flags.keep ? host.admin_port() : 0)
+            << std::flush;
+  const bool right = audit->report.ok && figures.answered == total;
+  if (flags.keep && right) {
+    while (!signals.stopped()) std::this_thread::sleep_for(Millis(100));
+  }
+  host.RequestStop();
+  if (const Status ended = host.Wait(); !ended.ok()) return Fail("demo", ended);
+  return right ? kExitOk : kExitViolations;
+}
+
+int RunDemo(CommandContext& context, const DemoFlags& flags) {
+  const std::string chosen = context.options.transport.local.dir;
+  const fs::path dir = chosen == LocalLogOptions().dir
+                           ? fs::temp_directory_path() / "millrace-demo"
+                           : fs::path(chosen);
+  StopSignals signals;
+  const AllOptions options = DemoOptions(context, dir);
+  InitLogging(options.telemetry);
+  if (const Status prepared = PrepareFolder(dir); !prepared.ok()) return Fail("demo", prepared);
+  Result<std::unique_ptr<Log>> log = OpenLocalLog(options.transport.local);
+  if (!log.ok()) return Fail("demo", log.status());
+  const int code = RunLoad(context, flags, dir, **log, options, signals);
+  signals.Close();
+  return code;
+}
+
+}  // namespace
+
+void RegisterDemo(CLI::App& root, CommandTable& table) {
+  CLI::App* const command =
+      root.add_subcommand("demo", "Everything on this machine, no broker needed");
+  auto flags = std::make_shared<DemoFlags>();
+  command->add_option("--requests", flags->requests, "How many requests to publish")
+      ->check(CLI::Range(1'000, 100'000'000))
+      ->capture_default_str();
+  command->add_option("--steady-rate", flags->steady_rate, "Requests per second before the burst")
+      ->check(CLI::Range(100, 10'000'000))
+      ->capture_default_str();
+  command->add_option("--seed", flags->seed, "Of the requests")->capture_default_str();
+  command->add_flag("--keep", flags->keep, "Keep the worker and its status page running");
+  command->footer(
+      "Publishes requests made from two real data sets by 20 tenants, one in a hundred of them\n"
+      "malformed, runs the worker on them and audits what came out.\n"
+      "\n"
+      "Examples:\n"
+      "  millrace demo\n"
+      "  millrace demo --keep                     then open the page it names\n"
+      "  millrace demo --requests 1000000 --data ./demo-data");
+  table.commands.emplace_back(
+      command, [flags](CommandContext& context) { return RunDemo(context, *flags); });
+}
+
+}  // namespace millrace

@@ -1,0 +1,69 @@
+"""What the system tests share: requests with known answers, and waiting for them."""
+
+import json
+import time
+
+# The test models' repository: `linear` answers x . [1, 2, 3, 4], `gather` fails its whole batch for
+# an index out of range.
+LINEAR = "linear"
+
+
+def request(number, tenant=None, model=LINEAR, **extra):
+    """Request `number`, whose answer is expected_output(number)."""
+    body = {
+        "request_id": f"r-{number}",
+        "tenant_id": tenant or f"tenant-{number % 7}",
+        "model_id": model,
+        "input": [number % 1000, 0, 0, 1],
+    }
+    body.update(extra)
+    return body
+
+
+def expected_output(number):
+    return [float(number % 1000 + 4)]
+
+
+def lines(bodies):
+    return "".join(json.dumps(body) + "\n" for body in bodies)
+
+
+def verify(run_millrace, data, group="millrace", check=False):
+    """(exit status, report) of `millrace verify -o json`."""
+    done = run_millrace(["verify", "--data", data, "-g", group, "-o", "json"], check=check)
+    assert done.stdout.strip(), f"verify printed nothing: {done.stderr}"
+    return done.returncode, json.loads(done.stdout)
+
+
+def outcomes(worker):
+    """Results and dead letters that the worker has committed since it started."""
+    return sum(value for name, value in worker.metrics().items()
+               if name.startswith("millrace_records_produced_total"))
+
+
+def pending(run_millrace, data, group="millrace"):
+    done = run_millrace(["topics", "describe", "--data", data, "-g", group, "-o", "json"])
+    topics = json.loads(done.stdout)
+    topics = topics["topics"] if isinstance(topics, dict) else topics
+    (requests,) = [t for t in topics if t["name"] == "inference.requests"]
+    return requests["lag"]
+
+
+def wait_until(condition, timeout=60.0, every=0.1, what="the condition"):
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(every)
+    raise AssertionError(f"{what} did not come true within {timeout:.0f} s")
+
+
+def results(run_millrace, data, *args):
+    done = run_millrace(["results", "--data", data, "-o", "json", *args], timeout=300)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def dead_letters(run_millrace, data, *args):
+    done = run_millrace(["dlq", "list", "--data", data, "-o", "json", "--limit", "0", *args])
+    return [json.loads(line) for line in done.stdout.splitlines()]
