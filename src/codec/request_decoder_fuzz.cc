@@ -52,7 +52,7 @@ void CheckResult(const TestRequest& source, const Record& record, const RowLayou
   const OutputView views[2] = {{&spec, row.data(), layout.elements, layout.row_shape},
                                {&spec, row.data(), layout.elements, layout.row_shape}};
   ResultEncoder encoder(CodecLimits{});
-  for (const std::size_t outputs : {1, 2}) {
+  for (const std::size_t outputs : {std::size_t{1}, std::size_t{2}}) {
     OutputChunk chunk;
     OutputRecord out;
     encoder.BeginBatch(model, {views, outputs}, 1, 0);

@@ -79,7 +79,7 @@ class TestRequest {
   std::vector<T> Row(std::size_t elements) const {
     std::vector<T> row(elements);
     std::vector<char> bytes(elements * sizeof(T));
-    std::memcpy(bytes.data(), row_.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(bytes.data(), row_.data(), bytes.size());
     for (std::size_t i = 0; i < elements; ++i) {
       T element;
       std::memcpy(&element, bytes.data() + i * sizeof(T), sizeof(T));

@@ -40,9 +40,11 @@ std::size_t Utf8SequenceBytes(std::string_view text) {
 constexpr std::uint64_t kOnes = 0x0101010101010101;
 constexpr std::uint64_t kHighs = 0x8080808080808080;
 
-std::uint64_t Load(const char* at, std::size_t bytes) {
+constexpr std::size_t kWord = sizeof(std::uint64_t);
+
+std::uint64_t LoadWord(const char* at) {
   std::uint64_t word = 0;
-  std::memcpy(&word, at, bytes);
+  std::memcpy(&word, at, kWord);
   return word;
 }
 
@@ -59,11 +61,16 @@ std::uint64_t BytesBelowSpace(std::uint64_t word) { return (word - kOnes * 0x20)
 std::size_t PlainPrefix(std::string_view text) {
   static_assert(std::endian::native == std::endian::little);
   std::size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    const std::uint64_t word = Load(text.data() + i, 8);
-    const std::uint64_t hits =
-        BytesEqual(word, '"') | BytesEqual(word, '\\') | BytesBelowSpace(word);
+  const auto escapes = [](std::uint64_t word) {
+    return BytesEqual(word, '"') | BytesEqual(word, '\\') | BytesBelowSpace(word);
+  };
+  for (; i + kWord <= text.size(); i += kWord) {
+    const std::uint64_t hits = escapes(LoadWord(text.data() + i));
     if (hits != 0) return i + static_cast<std::size_t>(std::countr_zero(hits)) / 8;
+  }
+  // The rest again as the end of a whole word.
+  if (text.size() >= kWord && escapes(LoadWord(text.data() + text.size() - kWord)) == 0) {
+    return text.size();
   }
   for (; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
@@ -108,8 +115,8 @@ std::string Excerpt(std::string_view text) {
 std::size_t FindInvalidUtf8(std::string_view text) {
   std::size_t i = 0;
   while (i < text.size()) {
-    if (i + 8 <= text.size() && (Load(text.data() + i, 8) & kHighs) == 0) {
-      i += 8;
+    if (i + kWord <= text.size() && (LoadWord(text.data() + i) & kHighs) == 0) {
+      i += kWord;
       continue;
     }
     const std::size_t bytes = Utf8SequenceBytes(text.substr(i));
@@ -120,17 +127,19 @@ std::size_t FindInvalidUtf8(std::string_view text) {
 }
 
 bool HasControlCharacter(std::string_view text) {
-  std::uint64_t hits = 0;
-  std::size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    const std::uint64_t word = Load(text.data() + i, 8);
-    hits |= BytesEqual(word, 0x7F) | BytesBelowSpace(word);
+  const auto controls = [](std::uint64_t word) {
+    return BytesEqual(word, 0x7F) | BytesBelowSpace(word);
+  };
+  if (text.size() < kWord) {
+    for (const char c : text) {
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return true;
+    }
+    return false;
   }
-  if (i < text.size()) {
-    // Filled up with spaces, which are no controls.
-    const std::size_t rest = text.size() - i;
-    const std::uint64_t word = Load(text.data() + i, rest) | ((kOnes * ' ') << (8 * rest));
-    hits |= BytesEqual(word, 0x7F) | BytesBelowSpace(word);
+  // The last word may overlap the one before it.
+  std::uint64_t hits = controls(LoadWord(text.data() + text.size() - kWord));
+  for (std::size_t i = 0; i + kWord <= text.size(); i += kWord) {
+    hits |= controls(LoadWord(text.data() + i));
   }
   return hits != 0;
 }
