@@ -128,6 +128,11 @@ void PrintWrongSettings(const std::string& command, const LoadedSettings& loaded
   for (const std::string& error : loaded.errors) fmt::print(stderr, "  {}\n", error);
 }
 
+int StdoutFailed(const std::string& command) {
+  return Fail(command, {StatusCode::kResourceExhausted,
+                        fmt::format("cannot write to stdout: {}", std::strerror(errno))});
+}
+
 int RunCommand(const CommandLine& line, const CLI::App& command, const CommandBody& body,
                const char* argv0) {
   CommandContext context;
@@ -162,10 +167,7 @@ int RunCommand(const CommandLine& line, const CLI::App& command, const CommandBo
   }
   InitLogging(context.options.telemetry);
   const int code = body(context);
-  if (std::fflush(stdout) != 0 && code == kExitOk) {
-    return Fail(context.command, {StatusCode::kResourceExhausted,
-                                  fmt::format("cannot write to stdout: {}", std::strerror(errno))});
-  }
+  if (std::fflush(stdout) != 0 && code == kExitOk) return StdoutFailed(context.command);
   return code;
 }
 
@@ -263,6 +265,8 @@ int RunCommandLine(int argc, char** argv) {
   try {
     return ParseAndRun(argc, argv);
   } catch (const std::exception& error) {
+    // What prints throws when stdout takes no more, a full disk for example.
+    if (std::ferror(stdout) != 0) return StdoutFailed("");
     fmt::print(stderr, "millrace: internal error: {}\n", error.what());
     return kExitFailure;
   }

@@ -120,9 +120,9 @@ std::string FormatBytes(std::int64_t bytes) {
       {"TiB", std::int64_t{1} << 40},
       {"GiB", std::int64_t{1} << 30},
       {"MiB", std::int64_t{1} << 20},
-      {"KiB", std::int64_t{1} << 10},
       {"GB", 1'000'000'000},
       {"MB", 1'000'000},
+      {"KiB", std::int64_t{1} << 10},
   }};
   if (bytes != 0) {
     for (const Unit& unit : kUnits) {

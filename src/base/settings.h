@@ -20,14 +20,22 @@
 
 namespace millrace {
 
-enum class SettingType : std::uint8_t { kBool, kInteger, kNumber, kString, kEnum, kDuration, kBytes };
+enum class SettingType : std::uint8_t {
+  kBool,
+  kInteger,
+  kNumber,
+  kString,
+  kEnum,
+  kDuration,
+  kBytes
+};
 
 struct Setting {
   std::string path;
   SettingType type = SettingType::kString;
-  std::string doc;                   // One line for the reference: what it does, why one changes it.
-  std::string default_text;          // As a user would write it.
-  std::string bounds_text;           // "1..4096", "1ms..1h"; empty when unbounded.
+  std::string doc;           // One line for the reference: what it does, why one changes it.
+  std::string default_text;  // As a user would write it.
+  std::string bounds_text;   // "1..4096", "1ms..1h"; empty when unbounded.
   std::vector<std::string> choices;  // kEnum.
   std::optional<double> min, max;    // In the type's base unit (ms for durations, bytes for sizes).
   bool secret = false;               // Printed as ***.
@@ -57,9 +65,10 @@ class SettingSet {
   // `names[i]` stands for value i of the enum.
   template <class E>
   void Enum(std::string path, E* field, std::vector<std::string> names, std::string doc) {
-    EnumImpl(std::move(path), std::move(names), std::move(doc),
-             [field] { return static_cast<std::size_t>(*field); },
-             [field](std::size_t i) { *field = static_cast<E>(i); });
+    EnumImpl(
+        std::move(path), std::move(names), std::move(doc),
+        [field] { return static_cast<std::size_t>(*field); },
+        [field](std::size_t i) { *field = static_cast<E>(i); });
   }
 
   // Settings under "<prefix>.<name>.": one Options per name, made on first use. `describe` binds

@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <utility>
 
 #include "config/environment.h"
@@ -63,6 +63,11 @@ class Loading {
     for (const FlagValue& flag : sources_.flags) Assign(flag.flag, flag.path, flag.value);
     out_.settings = index_.Take();
     CheckRelations();
+    if (out_.errors.size() > kMaxListedErrors) {
+      const std::size_t more = out_.errors.size() - kMaxListedErrors;
+      out_.errors.resize(kMaxListedErrors);
+      out_.errors.push_back(fmt::format("and {} more", more));
+    }
     return std::move(out_);
   }
 

@@ -6,8 +6,8 @@
 // start only. Never writes anywhere, and never puts a secret into a message.
 #pragma once
 
+#include <cstddef>
 #include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +16,9 @@
 #include "base/status.h"
 
 namespace millrace {
+
+// More errors than this are counted, not listed.
+inline constexpr std::size_t kMaxListedErrors = 100;
 
 // A value given on the command line.
 struct FlagValue {

@@ -47,6 +47,7 @@ class Flattener {
     // Aliases may multiply a small file.
     if (++visited_ > kMaxSettingsFileScalars) {
       refused_ = true;
+      out_.scalars.clear();
       out_.errors.push_back(
           fmt::format("{}:{}: over {} values", name_, line, kMaxSettingsFileScalars));
       return false;
@@ -75,7 +76,7 @@ class Flattener {
   }
 
   void Add(const std::string& path, YamlScalar::Kind kind, std::string text, int line) {
-    out_.scalars.push_back({path, kind, std::move(text), line});
+    if (!refused_) out_.scalars.push_back({path, kind, std::move(text), line});
   }
 
   const std::string& name_;
