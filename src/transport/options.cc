@@ -11,26 +11,27 @@ void DescribeKafkaProperty(SettingSet& set, std::string& value) {
 
 void DescribeSettings(SettingSet& set, TransportOptions& options) {
   set.Enum("transport", &options.kind, {"kafka", "local"},
-           "Which log carries requests and outcomes: `kafka`, a cluster; `local`, one folder of this "
-           "machine and no broker.");
+           "Which log carries requests and outcomes: `kafka`, a cluster; `local`, one folder of "
+           "this machine and no broker.");
   set.String("kafka.brokers", &options.brokers,
              "Addresses of the cluster to start from, host:port, separated by commas.");
   set.String("kafka.group", &options.group,
              "Consumer group of the workers, on either log; two groups each answer every request.");
   set.Map("kafka.properties", &options.kafka_properties, DescribeKafkaProperty);
-  set.String("topics.requests", &options.topics.requests, "Topic that the worker reads requests from.");
+  set.String("topics.requests", &options.topics.requests,
+             "Topic that the worker reads requests from.");
   set.String("topics.results", &options.topics.results, "Topic that results are written to.");
   set.String("topics.dlq", &options.topics.dlq,
              "Topic that dead letters, requests that cannot be answered, are written to.");
   set.String("topics.events", &options.topics.events,
              "Topic of model events (promote, roll back, retire).");
   set.String("local.dir", &options.local.dir,
-             "Folder of the local log; created when missing. Must be on a disk of this machine, not on "
-             "a network share.");
+             "Folder of the local log; created when missing. Must be on a disk of this machine, "
+             "not on a network share.");
   set.Enum("local.durability", &options.local.durability, {"full", "normal"},
-           "What a commit to the local log survives. `full`: power loss, every commit is synced to the "
-           "disk. `normal`: a crash or kill -9 of the process; power loss or a kernel crash may lose "
-           "the last commits, whole ones, and never tears one.");
+           "What a commit to the local log survives. `full`: power loss, every commit is synced to "
+           "the disk. `normal`: a crash or kill -9 of the process; power loss or a kernel crash may "
+           "lose the last commits, whole ones, and never tears one.");
 }
 
 }  // namespace millrace

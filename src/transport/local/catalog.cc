@@ -8,10 +8,6 @@ namespace {
 // "mlrc": tells a local log from any other SQLite file.
 constexpr std::int64_t kApplicationId = 0x6D6C7263;
 
-// Larger pages mean fewer reads per record but more bytes rewritten by each small commit, and
-// SQLite checksums all of them.
-constexpr int kPageBytes = 4096;
-
 constexpr char kTables[] =
     "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     "  retention_ms INTEGER NOT NULL, compact INTEGER NOT NULL);"

@@ -7,9 +7,9 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "base/check.h"
+#include "transport/local/file_error.h"
 
 namespace millrace::local {
 namespace {
@@ -30,12 +30,6 @@ int LockByte(int fd, short type, off_t at) {
     result = fcntl(fd, F_OFD_SETLKW, &lock);
   } while (result != 0 && errno == EINTR);
   return result;
-}
-
-Status FileError(const std::string& path, const char* what) {
-  return {errno == ENOSPC || errno == EDQUOT ? StatusCode::kResourceExhausted
-                                             : StatusCode::kUnavailable,
-          fmt::format("local log: cannot {} {}: {}", what, path, std::strerror(errno))};
 }
 
 // A group's name as part of a file name; two groups never share one.
@@ -73,14 +67,14 @@ Status WriteLock::Open(const std::string& dir) {
   if (fd_ >= 0) return {};
   const std::string path = dir + "/write.lock";
   fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  return fd_ >= 0 ? Status() : FileError(path, "open");
+  return fd_ >= 0 ? Status() : FileError(path, "open", errno);
 }
 
 Status WriteLock::Acquire() {
   MILLRACE_CHECK(fd_ >= 0 && !held_);
-  if (LockByte(fd_, F_WRLCK, kNextInLine) != 0) return FileError("write.lock", "lock");
+  if (LockByte(fd_, F_WRLCK, kNextInLine) != 0) return FileError("write.lock", "lock", errno);
   const int locked = LockByte(fd_, F_WRLCK, kWriting);
-  const Status status = locked == 0 ? Status() : FileError("write.lock", "lock");
+  const Status status = locked == 0 ? Status() : FileError("write.lock", "lock", errno);
   LockByte(fd_, F_UNLCK, kNextInLine);
   held_ = locked == 0;
   return status;
@@ -96,7 +90,7 @@ Status GroupLock::Acquire(const std::string& dir, const std::string& group) {
   MILLRACE_CHECK(fd_ < 0);
   const std::string path = fmt::format("{}/group-{}.lock", dir, FileNamePart(group));
   fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (fd_ < 0) return FileError(path, "open");
+  if (fd_ < 0) return FileError(path, "open", errno);
   if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
     Status status;
@@ -107,7 +101,7 @@ Status GroupLock::Acquire(const std::string& dir, const std::string& group) {
                             "workers",
                             group, ReadHolder(fd_))};
     } else {
-      status = FileError(path, "lock");
+      status = FileError(path, "lock", error);
     }
     close(fd_);
     fd_ = -1;

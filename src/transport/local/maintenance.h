@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "transport/local/catalog.h"
 #include "transport/local/connection.h"
 #include "transport/local/log_context.h"
 
@@ -26,9 +27,10 @@ namespace millrace::local {
 
 class Retention;
 
-// WAL lengths in pages of 4 KiB: 32 MiB, and 256 MiB at which a writer restarts the WAL itself.
-inline constexpr int kCheckpointFrames = 8192;
-inline constexpr int kHugeWalFrames = 65536;
+// WAL lengths in pages: 32 MiB, and 256 MiB at which a writer restarts the WAL itself. A shorter
+// WAL would copy half-filled pages more often; a longer one only costs disk and recovery time.
+inline constexpr int kCheckpointFrames = (32 << 20) / kPageBytes;
+inline constexpr int kHugeWalFrames = (256 << 20) / kPageBytes;
 
 class Maintenance {
  public:

@@ -1,7 +1,6 @@
 #include "transport/local/notifier.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -10,8 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 #include <ctime>
+
+#include "transport/local/file_error.h"
 
 namespace millrace::local {
 namespace {
@@ -21,12 +21,6 @@ constexpr std::size_t kFileBytes = 4096;
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free &&
                   sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t),
               "the futex word is the atomic itself");
-
-Status FileError(const std::string& path, const char* what, int error) {
-  return {error == ENOSPC || error == EDQUOT ? StatusCode::kResourceExhausted
-                                             : StatusCode::kUnavailable,
-          fmt::format("local log: cannot {} {}: {}", what, path, std::strerror(error))};
-}
 
 }  // namespace
 

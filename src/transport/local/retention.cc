@@ -2,12 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace millrace::local {
 namespace {
 
 constexpr int kCacheKib = 2048;
-// Removing this many records of a few hundred bytes holds the write lock for a few milliseconds.
-constexpr int kRecordsPerTransaction = 1024;
+// How much of the writers' time a removal may take at once; long records take longer to free.
+constexpr Millis kLongHold{10};
+constexpr Millis kShortHold{4};
+constexpr int kFewestRecords = 16;
+constexpr int kMostRecords = 4096;
 
 }  // namespace
 
@@ -35,6 +40,14 @@ Result<std::int64_t> Retention::RunOnce(WallMillis now, const std::function<bool
     }
   }
   return removed;
+}
+
+void Retention::Adapt(Nanos held) {
+  if (held > kLongHold) {
+    records_per_transaction_ = std::max(records_per_transaction_ / 2, kFewestRecords);
+  } else if (held < kShortHold) {
+    records_per_transaction_ = std::min(records_per_transaction_ * 2, kMostRecords);
+  }
 }
 
 Result<std::pair<std::int64_t, std::int64_t>> Retention::Expired(std::int64_t partition,
@@ -82,7 +95,8 @@ Status Retention::Prune(std::int64_t partition, WallMillis cutoff,
       connection.Prepare("UPDATE partitions SET start = ?2 WHERE id = ?1", &move));
   while (!stop()) {
     MILLRACE_RETURN_IF_ERROR(writer_.Begin());
-    const auto expired = Expired(partition, cutoff, kRecordsPerTransaction);
+    const MonoTime began = SystemClock().Now();
+    const auto expired = Expired(partition, cutoff, records_per_transaction_);
     if (!expired.ok()) return expired.status();
     const auto& [start, stays] = *expired;
     if (start == stays) {
@@ -96,6 +110,7 @@ Status Retention::Prune(std::int64_t partition, WallMillis cutoff,
     move.Bind(2, stays);
     MILLRACE_RETURN_IF_ERROR(connection.Run(move));
     MILLRACE_RETURN_IF_ERROR(writer_.Commit());
+    Adapt(SystemClock().Now() - began);
     *removed += erased;
   }
   return {};
@@ -108,8 +123,9 @@ Status Retention::Compact(std::int64_t partition, WallMillis cutoff,
   Statement superseded;
   MILLRACE_RETURN_IF_ERROR(connection.Prepare(
       fmt::format("SELECT r.offset FROM records_{0} AS r WHERE "
-                  "(r.value IS NULL AND r.timestamp < ?1) OR EXISTS (SELECT 1 FROM records_{0} AS l "
-                  "WHERE l.key = r.key AND l.offset > r.offset) ORDER BY r.offset LIMIT ?2",
+                  "(r.value IS NULL AND r.timestamp < ?1) OR "
+                  "EXISTS (SELECT 1 FROM records_{0} AS l WHERE l.key = r.key AND "
+                  "l.offset > r.offset) ORDER BY r.offset LIMIT ?2",
                   partition),
       &superseded));
   Statement erase;
@@ -125,13 +141,14 @@ Status Retention::Compact(std::int64_t partition, WallMillis cutoff,
   while (!stop()) {
     offsets.clear();
     superseded.Bind(1, cutoff);
-    superseded.Bind(2, kRecordsPerTransaction);
+    superseded.Bind(2, records_per_transaction_);
     int code = SQLITE_OK;
     while ((code = superseded.Step()) == SQLITE_ROW) offsets.push_back(superseded.Int(0));
     superseded.Reset();
     if (code != SQLITE_DONE) return connection.Error(code);
     if (offsets.empty()) break;
     MILLRACE_RETURN_IF_ERROR(writer_.Begin());
+    const MonoTime began = SystemClock().Now();
     for (const std::int64_t offset : offsets) {
       erase.Bind(1, offset);
       MILLRACE_RETURN_IF_ERROR(connection.Run(erase));
@@ -139,6 +156,7 @@ Status Retention::Compact(std::int64_t partition, WallMillis cutoff,
     move.Bind(1, partition);
     MILLRACE_RETURN_IF_ERROR(connection.Run(move));
     MILLRACE_RETURN_IF_ERROR(writer_.Commit());
+    Adapt(SystemClock().Now() - began);
     *removed += static_cast<std::int64_t>(offsets.size());
   }
   return {};

@@ -35,11 +35,15 @@ class Retention {
                std::int64_t* removed);
   Status Compact(std::int64_t partition, WallMillis cutoff, const std::function<bool()>& stop,
                  std::int64_t* removed);
-  // The first offsets that may go, and the first that stays; equal when none may.
+  // The first offset, and the first that stays; equal when none may go. Looks at `most` records.
   Result<std::pair<std::int64_t, std::int64_t>> Expired(std::int64_t partition, WallMillis cutoff,
                                                         int most);
 
+  // Adapts how much a transaction removes to how long the last one held the write lock.
+  void Adapt(Nanos held);
+
   Writer writer_;
+  int records_per_transaction_ = 256;
 };
 
 }  // namespace millrace::local
