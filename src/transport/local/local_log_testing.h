@@ -75,12 +75,10 @@ inline std::vector<Stored> ReadAll(Log& log, const std::string& topic) {
   const auto topics = log.DescribeTopics();
   EXPECT_TRUE(topics.ok()) << topics.status().ToString();
   std::vector<Reader::Start> starts;
-  std::int64_t wanted = 0;
   for (const TopicInfo& info : *topics) {
     if (info.spec.name != topic) continue;
     for (const PartitionInfo& partition : info.partitions) {
       starts.push_back({{topic, partition.partition}, partition.start});
-      wanted += partition.end.value() - partition.start.value();
     }
   }
   auto reader = log.NewReader();
