@@ -76,8 +76,11 @@ void PrintViolations(const AuditReport& report, bool colour) {
   const char* const plain = colour ? "\x1B[0m" : "";
   for (const Line& line : kLines) {
     const std::int64_t count = report.count(line.violation);
-    fmt::print("  {}{}{} {:<21}{:>10}", count == 0 ? green : red, count == 0 ? "✓" : "✗", plain,
-               ViolationName(line.violation), Grouped(count));
+    // Where nothing was examined there is nothing to approve of.
+    const char* const mark = count > 0 ? "✗" : report.vacuous ? "·" : "✓";
+    const char* const tint = count > 0 ? red : report.vacuous ? "" : green;
+    fmt::print("  {}{}{} {:<21}{:>10}", tint, mark, plain, ViolationName(line.violation),
+               Grouped(count));
     fmt::print("{}{}\n", count == 0 ? "" : "   ", count == 0 ? "" : line.meaning);
     const auto& examples = report.examples[static_cast<std::size_t>(line.violation)];
     for (const ViolationExample& example : examples) {

@@ -3,12 +3,39 @@
 #include <CLI/CLI.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace millrace {
 namespace {
 
 constexpr std::size_t kNameColumn = 30;
 constexpr std::size_t kHelpColumns = 100;
+
+// A longer list of allowed words is part of the description, where it can be wrapped.
+constexpr std::size_t kLongChoices = 24;
+
+// Appends the words of `text`, wrapped between the columns `indent` and kHelpColumns. `column` is
+// where the text stands at the start.
+void AppendWrapped(std::string_view text, std::size_t indent, std::size_t column,
+                   std::string& out) {
+  bool first = true;
+  while (!text.empty()) {
+    const std::size_t space = text.find_first_of(" \n");
+    const std::string_view word = text.substr(0, space);
+    text.remove_prefix(space == std::string_view::npos ? text.size() : space + 1);
+    if (!first && column + 1 + word.size() > kHelpColumns) {
+      out.push_back('\n');
+      column = 0;
+      first = true;
+    }
+    const std::size_t gap = first ? indent - column : 1;
+    out.append(gap, ' ').append(word);
+    column += gap + word.size();
+    first = false;
+  }
+  out.push_back('\n');
+}
 
 // "  name      description", the description wrapped in its own column.
 std::string TwoColumns(const std::string& name, std::string_view description) {
@@ -18,29 +45,25 @@ std::string TwoColumns(const std::string& name, std::string_view description) {
     out.push_back('\n');
     column = 0;
   }
-  bool first = true;
-  while (!description.empty()) {
-    const std::size_t space = description.find_first_of(" \n");
-    const std::string_view word = description.substr(0, space);
-    description.remove_prefix(space == std::string_view::npos ? description.size() : space + 1);
-    if (!first && column + 1 + word.size() > kHelpColumns) {
-      out.push_back('\n');
-      column = 0;
-      first = true;
-    }
-    if (first) {
-      out.append(kNameColumn - column, ' ');
-      column = kNameColumn;
-    } else {
-      out.push_back(' ');
-      ++column;
-    }
-    out.append(word);
-    column += word.size();
-    first = false;
-  }
-  out.push_back('\n');
+  AppendWrapped(description, kNameColumn, column, out);
   return out;
+}
+
+// The words that a check allows, from "TEXT:{table,json}"; empty when there is no such check.
+std::string Choices(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  const std::size_t open = type.find('{');
+  const std::size_t close = type.rfind('}');
+  if (open == std::string::npos || close == std::string::npos || close < open) return {};
+  return type.substr(open + 1, close - open - 1);
+}
+
+std::string Replaced(std::string text, char from, std::string_view to) {
+  for (std::size_t at = text.find(from); at != std::string::npos;
+       at = text.find(from, at + to.size())) {
+    text.replace(at, 1, to);
+  }
+  return text;
 }
 
 class HelpFormatter final : public CLI::Formatter {
@@ -50,7 +73,9 @@ class HelpFormatter final : public CLI::Formatter {
   std::string make_help(const CLI::App* app, std::string name,
                         CLI::AppFormatMode mode) const override {
     if (mode == CLI::AppFormatMode::Sub) return make_expanded(app);
-    std::string out = app->get_description() + "\n\n" + make_usage(app, name);
+    std::string out;
+    AppendWrapped(app->get_description(), 0, 0, out);
+    out += "\n" + make_usage(app, name);
     out += make_positionals(app);
     out += make_subcommands(app, mode);
     for (const std::string& group : app->get_groups()) {
@@ -84,23 +109,21 @@ class HelpFormatter final : public CLI::Formatter {
 
   std::string make_option(const CLI::Option* option, bool positional) const override {
     std::string name = option->get_name(positional, !positional);
-    for (std::size_t at = name.find(','); at != std::string::npos; at = name.find(',', at + 1)) {
-      name.insert(at + 1, " ");
+    name = Replaced(std::move(name), ',', ", ");
+    if (!positional && name.starts_with("--")) name = "    " + name;
+    std::string description = option->get_description();
+    if (const std::string choices = Choices(*option); choices.size() > kLongChoices) {
+      description += ": " + Replaced(choices, ',', ", ");
     }
-    if (!positional && !name.starts_with("-h,") && name.starts_with("--")) name = "    " + name;
-    return TwoColumns(name + make_option_opts(option), option->get_description());
+    return TwoColumns(name + make_option_opts(option), description);
   }
 
   std::string make_option_opts(const CLI::Option* option) const override {
     if (!option->get_option_text().empty()) return " " + option->get_option_text();
     if (option->get_type_size() == 0 || option->get_positional()) return {};
-    std::string type = option->get_type_name();
-    // A check appends what it accepts: "TEXT:{table,json}" says it best without the first part.
-    if (const std::size_t brace = type.find('{'); brace != std::string::npos) {
-      type = type.substr(brace + 1, type.rfind('}') - brace - 1);
-      for (char& c : type) {
-        if (c == ',') c = '|';
-      }
+    const std::string type = option->get_type_name();
+    if (const std::string choices = Choices(*option); !choices.empty()) {
+      return choices.size() > kLongChoices ? " WORD" : " " + Replaced(choices, ',', "|");
     }
     return type.empty() ? "" : " " + type;
   }

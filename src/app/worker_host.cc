@@ -72,8 +72,8 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
   ModelTable table;
   for (const auto& [id, versions] : listing->models) {
     const auto configured = options.models.find(id);
-    const ModelOptions model = configured == options.models.end() ? ModelOptions()
-                                                                  : configured->second;
+    const ModelOptions model =
+        configured == options.models.end() ? ModelOptions() : configured->second;
     const Result<ModelVersion> version = ChooseVersion(versions, model.version);
     if (!version.ok()) return version.status();
     const BatchPolicy policy = PolicyOf(options, model);
@@ -95,7 +95,11 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
 }
 
 WorkerHost::WorkerHost(const AllOptions& options, Log& log)
-    : options_(options), log_(log), engines_(options.runtime), status_(options_, registry_), admin_(*this) {
+    : options_(options),
+      log_(log),
+      engines_(options.runtime),
+      status_(options_, registry_),
+      admin_(*this) {
   process_metrics_ = AddProcessMetrics(registry_);
   lag_metrics_ = registry_.AddCollector([this](SampleSink& sink) { CollectLag(sink); });
 }
@@ -127,12 +131,13 @@ Status WorkerHost::Start() {
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
   Result<WorkerLog> log = log_.OpenWorker(options_.transport.group, options_.transport.topics);
   if (!log.ok()) return log.status();
-  const WorkerOptions worker{options_.transport.group, options_.transport.topics,
-                             options_.delivery,        options_.retry,
-                             options_.executor,        options_.limits};
+  const WorkerOptions worker{options_.transport.group, options_.transport.topics, options_.delivery,
+                             options_.retry,           options_.executor,         options_.limits};
   worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
                                      std::move(*models_));
-  published_worker_.store(worker_.get(), std::memory_order_release);
+  published_worker_.store(worker_.get());
+  // A stop that came while the models loaded found no worker to tell.
+  if (stop_requested_.load()) worker_->RequestStop();
   MILLRACE_RETURN_IF_ERROR(worker_->Start());
   was_ready_.store(true, std::memory_order_release);
   LogEvent(LogLevel::kInfo, "ready", "serving",
@@ -143,6 +148,7 @@ Status WorkerHost::Start() {
 }
 
 void WorkerHost::RequestStop() {
+  stop_requested_.store(true);
   if (Worker* const running = worker(); running != nullptr) running->RequestStop();
 }
 

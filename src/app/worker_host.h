@@ -80,6 +80,7 @@ class WorkerHost final : public AdminView {
   std::unique_ptr<Worker> worker_;
   std::atomic<Worker*> published_worker_{nullptr};
   std::atomic<bool> was_ready_{false};
+  std::atomic<bool> stop_requested_{false};
   std::uint16_t admin_port_ = 0;
   const MonoTime started_ = SystemClock().Now();
 

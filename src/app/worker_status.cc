@@ -21,12 +21,12 @@ json Totals(const MetricRegistry& registry, const TopicOptions& topics) {
   const auto produced = [&registry](const std::string& topic) {
     return registry.SumCounters("millrace_records_produced_total", {{"topic", topic}});
   };
-  return {{"consumed", registry.SumCounters("millrace_records_consumed_total")},
-          {"results", produced(topics.results)},
-          {"dead_letters", produced(topics.dlq)},
-          {"commits",
-           registry.SumCounters("millrace_transactions_total", {{"result", "committed"}})},
-          {"batches", registry.SumCounters("millrace_batches_total")}};
+  return {
+      {"consumed", registry.SumCounters("millrace_records_consumed_total")},
+      {"results", produced(topics.results)},
+      {"dead_letters", produced(topics.dlq)},
+      {"commits", registry.SumCounters("millrace_transactions_total", {{"result", "committed"}})},
+      {"batches", registry.SumCounters("millrace_batches_total")}};
 }
 
 json DeadLetters(const MetricRegistry& registry) {
@@ -71,19 +71,18 @@ std::string WorkerStateText(const Worker* worker) {
   return WorkerStateName(worker->state());
 }
 
-std::string WorkerStatus::Json(const Worker* worker,
-                               const std::vector<PartitionStatus>& partitions,
+std::string WorkerStatus::Json(const Worker* worker, const std::vector<PartitionStatus>& partitions,
                                double uptime_seconds) {
   constexpr Millis kWindow{5'000};
-  json status = {{"state", WorkerStateText(worker)},
-                 {"version", BuildVersion()},
-                 {"uptime_s", Rounded(uptime_seconds)},
-                 {"group", options_.transport.group},
-                 {"transport",
-                  options_.transport.kind == TransportKind::kLocal ? "local" : "kafka"},
-                 {"totals", Totals(registry_, options_.transport.topics)},
-                 {"dead_letters", DeadLetters(registry_)},
-                 {"models", worker == nullptr ? json::array() : Models(registry_, *worker)}};
+  json status = {
+      {"state", WorkerStateText(worker)},
+      {"version", BuildVersion()},
+      {"uptime_s", Rounded(uptime_seconds)},
+      {"group", options_.transport.group},
+      {"transport", options_.transport.kind == TransportKind::kLocal ? "local" : "kafka"},
+      {"totals", Totals(registry_, options_.transport.topics)},
+      {"dead_letters", DeadLetters(registry_)},
+      {"models", worker == nullptr ? json::array() : Models(registry_, *worker)}};
   if (worker != nullptr) status["in_flight"] = worker->totals().in_flight_records;
 
   const HistogramSnapshot total = registry_.MergeHistograms(kDuration, {{"stage", "total"}});

@@ -12,11 +12,11 @@ namespace millrace {
 
 }  // namespace millrace
 
-#define MILLRACE_CHECK(condition)                                      \
-  do {                                                                 \
-    if (!(condition)) [[unlikely]] {                                   \
-      ::millrace::CheckFailed(#condition, __FILE__, __LINE__);         \
-    }                                                                  \
+#define MILLRACE_CHECK(condition)                              \
+  do {                                                         \
+    if (!(condition)) [[unlikely]] {                           \
+      ::millrace::CheckFailed(#condition, __FILE__, __LINE__); \
+    }                                                          \
   } while (false)
 
 #ifdef NDEBUG

@@ -13,9 +13,9 @@ namespace millrace {
 namespace {
 
 constexpr std::array<std::string_view, 12> kCrashPoints = {
-    "after_poll",     "after_decode",   "batch_formed",  "before_run",
-    "after_run",      "after_encode",   "unit_sealed",   "mid_produce",
-    "before_commit",  "after_commit",   "shutdown_begin", "shutdown_drained",
+    "after_poll",    "after_decode", "batch_formed",   "before_run",
+    "after_run",     "after_encode", "unit_sealed",    "mid_produce",
+    "before_commit", "after_commit", "shutdown_begin", "shutdown_drained",
 };
 
 }  // namespace

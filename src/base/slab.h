@@ -1,8 +1,8 @@
 // Slab: bump allocation with stable addresses, for the rows of one polled batch.
 //
-// Blocks are kept when cleared, up to kKeptBytes, so that a warm slab allocates nothing. Consecutive
-// allocations of one size are adjacent as long as a block lasts, which lets a batch be gathered with
-// few copies. Not thread-safe.
+// Blocks are kept when cleared, up to kKeptBytes, so that a warm slab allocates nothing.
+// Consecutive allocations of one size are adjacent as long as a block lasts, which lets a batch be
+// gathered with few copies. Not thread-safe.
 #pragma once
 
 #include <cstddef>

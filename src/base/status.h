@@ -16,18 +16,18 @@ namespace millrace {
 
 enum class StatusCode : unsigned char {
   kOk,
-  kInvalidArgument,     // The caller's or the user's input is wrong; retrying cannot help.
-  kConfiguration,       // A setting is wrong (exit code 3).
-  kNotFound,            // The named thing does not exist.
-  kAlreadyExists,       // The named thing exists already.
-  kUnavailable,         // A dependency is away or busy; retrying later may help (exit code 4).
-  kFenced,              // Another worker took over; this one must stop.
-  kResourceExhausted,   // A named limit was reached (disk, memory, a queue).
-  kDeadlineExceeded,    // It took longer than it was allowed to.
-  kCorruption,          // Stored data is not what it should be.
-  kUnsupported,         // Understood, but not offered by this build or version.
-  kCancelled,           // Stopped on request.
-  kInternal,            // A defect in Millrace or an unexplained failure of a library.
+  kInvalidArgument,    // The caller's or the user's input is wrong; retrying cannot help.
+  kConfiguration,      // A setting is wrong (exit code 3).
+  kNotFound,           // The named thing does not exist.
+  kAlreadyExists,      // The named thing exists already.
+  kUnavailable,        // A dependency is away or busy; retrying later may help (exit code 4).
+  kFenced,             // Another worker took over; this one must stop.
+  kResourceExhausted,  // A named limit was reached (disk, memory, a queue).
+  kDeadlineExceeded,   // It took longer than it was allowed to.
+  kCorruption,         // Stored data is not what it should be.
+  kUnsupported,        // Understood, but not offered by this build or version.
+  kCancelled,          // Stopped on request.
+  kInternal,           // A defect in Millrace or an unexplained failure of a library.
 };
 
 // The code's name in lower case with underscores, for logs and JSON.
@@ -38,7 +38,8 @@ class [[nodiscard]] Status {
   Status() = default;
   Status(StatusCode code, std::string message)
       : rep_(code == StatusCode::kOk ? nullptr
-                                     : std::make_shared<const Rep>(Rep{code, std::move(message)})) {}
+                                     : std::make_shared<const Rep>(Rep{code, std::move(message)})) {
+  }
 
   static Status Ok() { return {}; }
 
@@ -63,7 +64,7 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   // Implicit on purpose: `return value;` and `return status;` both read well.
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}        // NOLINT
   Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {  // NOLINT
     assert(!std::get<1>(state_).ok() && "a Result without a value needs an error");
   }
@@ -84,12 +85,11 @@ class [[nodiscard]] Result {
   std::variant<T, Status> state_;
 };
 
-#define MILLRACE_RETURN_IF_ERROR(expression)                   \
-  do {                                                         \
-    if (::millrace::Status millrace_status_ = (expression);    \
-        !millrace_status_.ok()) {                              \
-      return millrace_status_;                                 \
-    }                                                          \
+#define MILLRACE_RETURN_IF_ERROR(expression)                                          \
+  do {                                                                                \
+    if (::millrace::Status millrace_status_ = (expression); !millrace_status_.ok()) { \
+      return millrace_status_;                                                        \
+    }                                                                                 \
   } while (false)
 
 }  // namespace millrace

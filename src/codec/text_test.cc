@@ -96,7 +96,10 @@ TEST(TextTest, KnowsModelNames) {
 
 TEST(TextTest, ExcerptsAreShortValidAndOnOneLine) {
   EXPECT_EQ(Excerpt("plain"), "'plain'");
-  EXPECT_EQ(Excerpt("a\nb\x7f\xFFz\u0085\u2028"), "'a?b?" "?z?" "?'");
+  EXPECT_EQ(Excerpt("a\nb\x7f\xFFz\u0085\u2028"),
+            "'a?b?"
+            "?z?"
+            "?'");
   EXPECT_EQ(Excerpt(std::string(33, 'x')), "'" + std::string(32, 'x') + "...'");
   EXPECT_EQ(Excerpt(std::string(31, 'x') + "\u20ac"), "'" + std::string(31, 'x') + "...'");
 }

@@ -85,8 +85,8 @@ struct ConnectionCounts {
 // operation in progress; ends when there is none.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(tcp::socket socket, AdminView& view, const AdminLimits& limits, ConnectionCounts& counts,
-          bool refused)
+  Connection(tcp::socket socket, AdminView& view, const AdminLimits& limits,
+             ConnectionCounts& counts, bool refused)
       : stream_(std::move(socket)),
         // Room for one whole header and what a pipelining client sent behind it.
         buffer_(2 * limits.max_header_bytes),
@@ -233,8 +233,7 @@ class AdminServer::Impl {
     ErrorCode error;
     tcp::resolver resolver(io_);
     const auto found = resolver.resolve(
-        parsed->host, parsed->port,
-        tcp::resolver::passive | tcp::resolver::numeric_service, error);
+        parsed->host, parsed->port, tcp::resolver::passive | tcp::resolver::numeric_service, error);
     if (error) return ListenError(listen, error);
     for (const auto& entry : found) {
       error = Open(entry.endpoint());
@@ -299,7 +298,8 @@ class AdminServer::Impl {
   void Serve(tcp::socket socket) {
     const bool refused = counts_.served >= limits_.max_connections;
     if (refused && counts_.refused >= limits_.max_refusals) return;  // Closes the socket.
-    std::make_shared<Connection>(std::move(socket), view_, limits_, counts_, refused)->ReadRequest();
+    std::make_shared<Connection>(std::move(socket), view_, limits_, counts_, refused)
+        ->ReadRequest();
   }
 
   AdminView& view_;

@@ -1,10 +1,10 @@
 // AdminServer: the operator's HTTP listener: metrics, health and the status page.
 //
-// One thread of its own ("mr-admin") serves all connections without blocking on any of them. What it
-// shows comes through an AdminView, which the application implements and keeps alive; it is asked
-// on that thread and must be thread-safe. Start, Stop and the destructor are for the owner's thread.
-// It only ever reads: no request changes anything. It has no authentication, and therefore listens
-// on the loopback address unless told otherwise.
+// One thread of its own ("mr-admin") serves all connections without blocking on any of them. What
+// it shows comes through an AdminView, which the application implements and keeps alive; it is
+// asked on that thread and must be thread-safe. Start, Stop and the destructor are for the owner's
+// thread. It only ever reads: no request changes anything. It has no authentication, and therefore
+// listens on the loopback address unless told otherwise.
 //
 //   GET /metrics                    Prometheus text, version 0.0.4
 //   GET /livez /readyz /startupz    200 or 503, text; ?verbose lists every check
@@ -27,7 +27,7 @@
 namespace millrace {
 
 struct HealthCheck {
-  std::string name;    // snake_case.
+  std::string name;  // snake_case.
   bool ok = false;
   std::string detail;  // Why not, or what else is worth knowing; one line, may be empty.
 };
@@ -70,7 +70,8 @@ struct AdminLimits {
   // Connections beyond max_connections that are answered with 503; more are closed at once.
   std::size_t max_refusals = 16;
   std::size_t max_header_bytes = 8 * 1024;
-  // For a whole request to arrive, counted from the answer before it, and for an answer to be taken.
+  // For a whole request to arrive, counted from the answer before it, and for an answer to be
+  // taken.
   Millis timeout{10'000};
 };
 

@@ -286,7 +286,8 @@ TEST_F(AdminServerTest, BodiesAndNonsenseAreRefused) {
   for (const auto& [request, status] : std::vector<std::pair<std::string, int>>{
            {"GET /livez HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 413},
            {"GET /livez HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n", 413},
-           {"GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 413},
+           {"GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            413},
            {"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 405},
            {"\x16\x03\x01 TLS here\r\n\r\n", 400},
            {"GET /livez HTTP/1.1\r\nbroken header\r\n\r\n", 400}}) {

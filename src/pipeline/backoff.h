@@ -21,8 +21,8 @@ class Backoff {
     const Millis step = std::min(step_, options_.max_backoff);
     const double grown = static_cast<double>(step.count()) * options_.multiplier;
     step_ = std::min(options_.max_backoff, Millis(static_cast<Millis::rep>(grown) + 1));
-    return Millis(std::uniform_int_distribution<Millis::rep>(step.count() / 2,
-                                                             step.count())(random_));
+    return Millis(
+        std::uniform_int_distribution<Millis::rep>(step.count() / 2, step.count())(random_));
   }
   void Reset() { step_ = options_.initial_backoff; }
 

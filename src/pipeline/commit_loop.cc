@@ -18,8 +18,7 @@ Status CommitLoop::Run() {
     const CommitResult result = committer_.Commit(unit.view());
     switch (result.outcome) {
       case CommitOutcome::kCommitted:
-        parts_.probe.OnCommit(unit.outcomes, parts_.clock.WallNow(),
-                              parts_.clock.Now() - started);
+        parts_.probe.OnCommit(unit.outcomes, parts_.clock.WallNow(), parts_.clock.Now() - started);
         parts_.ledger.Committed(&unit);
         backoff.Reset();
         healthy_.store(true, std::memory_order_relaxed);
@@ -32,15 +31,16 @@ Status CommitLoop::Run() {
         parts_.probe.OnCommitFailed("fatal");
         parts_.ledger.Restore(&unit, {});
         return result.status;
-      case CommitOutcome::kRetry: break;
+      case CommitOutcome::kRetry:
+        break;
     }
     parts_.probe.OnCommitFailed("retried");
     parts_.ledger.Restore(&unit, {});
     healthy_.store(false, std::memory_order_relaxed);
     LogEvery(failed_log_, LogLevel::kError, "commit_failed",
-                  "outcomes cannot be committed; trying again until they are",
-                  {{"error", std::string(result.status.message())},
-                   {"records", std::to_string(unit.outcomes.size())}});
+             "outcomes cannot be committed; trying again until they are",
+             {{"error", std::string(result.status.message())},
+              {"records", std::to_string(unit.outcomes.size())}});
     if (give_up_.load(std::memory_order_relaxed)) {
       return result.status.WithContext("gave up at the drain deadline");
     }

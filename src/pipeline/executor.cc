@@ -43,8 +43,8 @@ void Executor::RunBatch(FormedBatch& batch) {
     const RequestBlock* const block = rows_[i]->block;
     const std::size_t first = i;
     while (i < rows_.size() && rows_[i]->block == block) ++i;
-    parts_.probe.OnRowTimes(batch.model, started - rows_[first]->queued_at,
-                            done - block->polled_at, i - first);
+    parts_.probe.OnRowTimes(batch.model, started - rows_[first]->queued_at, done - block->polled_at,
+                            i - first);
   }
   parts_.probe.OnBatch(batch.model, batch.reason, rows_.size(), times_);
   parts_.probe.OnResults(batch.model, results_);

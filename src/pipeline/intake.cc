@@ -37,8 +37,7 @@ Status Intake::Run() {
     }
     reachable_.store(false, std::memory_order_relaxed);
     LogEvery(unreachable_log_, LogLevel::kWarn, "source_unavailable",
-             "the log cannot be read; polling again until it answers",
-             {{"error", status}});
+             "the log cannot be read; polling again until it answers", {{"error", status}});
     std::this_thread::sleep_for(backoff.Next());
   }
   return Status::Ok();
@@ -172,8 +171,8 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
   assigned_.fetch_add(partitions.size(), std::memory_order_relaxed);
   parts_.probe.OnRebalance(assigned_partitions());
   LogEvent(LogLevel::kInfo, "partitions_assigned", "partitions assigned",
-      {{"count", std::to_string(partitions.size())},
-       {"total", std::to_string(assigned_partitions())}});
+           {{"count", std::to_string(partitions.size())},
+            {"total", std::to_string(assigned_partitions())}});
 }
 
 void Intake::OnRevoked(std::span<const PartitionSlot> partitions) {

@@ -75,7 +75,8 @@ class Intake final : public Source::Listener {
 
   Status PollOnce();
   void Process(RequestBlock* block);
-  // Decodes record `i` of the block; true when its row waits for a run, false when it has a failure.
+  // Decodes record `i` of the block; true when its row waits for a run, false when it has a
+  // failure.
   std::optional<Failure> DecodeRow(RequestBlock* block, std::size_t i);
   void AddDeadLetter(const RequestRow& row, const Failure& failure);
   void ApplyHolds();

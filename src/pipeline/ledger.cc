@@ -18,8 +18,8 @@ std::uint32_t InputBytes(const Record& record) {
 // leaves the other half to the others.
 Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks)
     : options_(options),
-      partition_limit_(static_cast<std::size_t>(std::max<std::int64_t>(
-          1, options.max_in_flight_records / 2))),
+      partition_limit_(
+          static_cast<std::size_t>(std::max<std::int64_t>(1, options.max_in_flight_records / 2))),
       clock_(clock),
       chunks_(chunks) {}
 
@@ -113,7 +113,8 @@ void Ledger::Begin(std::span<const Record> records, std::vector<Ticket>* tickets
 void Ledger::UpdateHoldsLocked(PartitionSlot slot) {
   Partition& partition = partitions_[slot.index()];
   const std::size_t in_flight = partition.tracker->in_flight();
-  const bool hold = partition.held ? in_flight > partition_limit_ / 2 : in_flight >= partition_limit_;
+  const bool hold =
+      partition.held ? in_flight > partition_limit_ / 2 : in_flight >= partition_limit_;
   if (hold == partition.held) return;
   partition.held = hold;
   hold_changes_.push_back(HoldChange{slot, hold});
@@ -267,10 +268,10 @@ void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadlin
   work_.notify_all();
   const auto clean = [&] {
     return abandoned_ || std::all_of(slots.begin(), slots.end(), [&](PartitionSlot slot) {
-      if (slot.index() >= partitions_.size()) return true;
-      const auto& tracker = partitions_[slot.index()].tracker;
-      return !tracker.has_value() || (tracker->ready() == 0 && tracker->sealed() == 0);
-    });
+             if (slot.index() >= partitions_.size()) return true;
+             const auto& tracker = partitions_[slot.index()].tracker;
+             return !tracker.has_value() || (tracker->ready() == 0 && tracker->sealed() == 0);
+           });
   };
   settled_.wait_until(lock, deadline, clean);
   --flushes_;

@@ -1,11 +1,11 @@
 // Ledger: the state of every partition of this worker, and the only maker of units of work.
 //
-// It knows what was read (Begin), what has its outcome (Complete), and hands the commit thread units
-// of work: the outcomes of each partition's contiguous done-prefix with the position after them. A
-// unit that commits becomes history; one that does not goes back, to be sealed again with no new
-// inference. Work of an older epoch is dropped on arrival. It also bounds what is in flight: records
-// and bytes over all partitions, and records per partition, so that one slow request stops its own
-// partition before it stops the worker.
+// It knows what was read (Begin), what has its outcome (Complete), and hands the commit thread
+// units of work: the outcomes of each partition's contiguous done-prefix with the position after
+// them. A unit that commits becomes history; one that does not goes back, to be sealed again with
+// no new inference. Work of an older epoch is dropped on arrival. It also bounds what is in flight:
+// records and bytes over all partitions, and records per partition, so that one slow request stops
+// its own partition before it stops the worker.
 //
 // Thread-safe: intake, executors and the commit thread share it, each once per batch of records.
 #pragma once
@@ -120,9 +120,9 @@ class Ledger {
   OutcomeChunkPool& chunks_;
 
   mutable std::mutex mutex_;
-  std::condition_variable room_;       // In-flight work shrank.
-  std::condition_variable work_;       // Something became ready, or a flush or stop was asked for.
-  std::condition_variable settled_;    // A unit was committed or restored.
+  std::condition_variable room_;     // In-flight work shrank.
+  std::condition_variable work_;     // Something became ready, or a flush or stop was asked for.
+  std::condition_variable settled_;  // A unit was committed or restored.
 
   // Guarded by mutex_.
   std::vector<Partition> partitions_;
@@ -132,9 +132,9 @@ class Ledger {
   std::size_t sealed_ = 0;
   std::size_t bytes_ = 0;
   std::size_t first_to_seal_ = 0;  // Partition where the next unit starts, so that none starves.
-  MonoTime first_ready_at_{};      // When the oldest ready outcome became ready; valid if ready_ > 0.
-  bool advanced_ = false;          // A position moved without a record.
-  int flushes_ = 0;                // Threads in FlushAndWait.
+  MonoTime first_ready_at_{};  // When the oldest ready outcome became ready; valid if ready_ > 0.
+  bool advanced_ = false;      // A position moved without a record.
+  int flushes_ = 0;            // Threads in FlushAndWait.
   bool stop_ = false;
   bool abandoned_ = false;
 };

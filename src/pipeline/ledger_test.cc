@@ -18,8 +18,8 @@ DeliveryOptions Options() {
 class LedgerTest : public ::testing::Test {
  protected:
   void Open(Ledger& ledger, int slot, std::uint32_t epoch, std::int64_t position = 0) {
-    ledger.Open(PartitionAssignment{PartitionSlot(slot), Epoch(epoch), {"in", slot},
-                                    Offset(position)});
+    ledger.Open(
+        PartitionAssignment{PartitionSlot(slot), Epoch(epoch), {"in", slot}, Offset(position)});
   }
 
   // Registers offsets [first, first + count) of a partition.

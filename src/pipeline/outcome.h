@@ -1,8 +1,8 @@
 // Outcome: one input record's answer, encoded and waiting to be committed.
 //
 // Outcomes are made many at once, by an executor for a finished batch or by the intake for records
-// it could not decode, in an OutcomeChunk that owns their bytes. A chunk lives until the last of its
-// outcomes is committed or dropped and then goes back to the pool with its memory.
+// it could not decode, in an OutcomeChunk that owns their bytes. A chunk lives until the last of
+// its outcomes is committed or dropped and then goes back to the pool with its memory.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,7 @@ struct Outcome {
   ModelSlot model{-1};             // -1: never got as far as a model.
   PartitionSlot slot;
   Epoch epoch;
-  std::uint64_t seq = 0;           // In its partition's OffsetTracker.
+  std::uint64_t seq = 0;  // In its partition's OffsetTracker.
 };
 
 struct OutcomeChunk : OutputChunk {

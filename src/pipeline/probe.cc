@@ -78,8 +78,9 @@ void Probe::AddModel(const LoadedModel& loaded) {
         "millrace_batches_total", "Batches, by why they were closed.",
         {{"model", id}, {"close_reason", CloseReasonName(static_cast<CloseReason>(i))}});
   }
-  registry_.GetGauge("millrace_model_state", "1 for the state a model version is in.",
-                     {{"model", id}, {"version", version}, {"state", "serving"}})
+  registry_
+      .GetGauge("millrace_model_state", "1 for the state a model version is in.",
+                {{"model", id}, {"version", version}, {"state", "serving"}})
       ->Set(1);
   registry_
       .GetHistogram("millrace_model_load_duration_seconds",
@@ -134,9 +135,9 @@ void Probe::OnRowTimes(ModelSlot slot, Nanos queued, Nanos total, std::size_t ro
 // Dead letters are rare next to results; finding the series by name is fine.
 void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
   registry_
-      .GetCounter(kDeadLetters, kDeadLettersHelp,
-                  {{"reason", std::string(FailureReasonName(reason))},
-                   {"model", std::string(model_id)}})
+      .GetCounter(
+          kDeadLetters, kDeadLettersHelp,
+          {{"reason", std::string(FailureReasonName(reason))}, {"model", std::string(model_id)}})
       ->Add();
   for (ModelSeries& model : models_) {
     if (model.id == model_id) model.dead_letter->Add();

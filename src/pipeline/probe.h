@@ -1,7 +1,7 @@
 // Probe: every metric the pipeline keeps, by the names of the public contract.
 //
-// Made once by the Worker for its models; series are looked up here at set-up and then only counted,
-// per batch or per record at a few nanoseconds. Any thread may call the On... methods.
+// Made once by the Worker for its models; series are looked up here at set-up and then only
+// counted, per batch or per record at a few nanoseconds. Any thread may call the On... methods.
 #pragma once
 
 #include <array>

@@ -38,11 +38,16 @@ int UsableCpus() {
 
 const char* WorkerStateName(WorkerState state) {
   switch (state) {
-    case WorkerState::kStarting: return "starting";
-    case WorkerState::kReady: return "ready";
-    case WorkerState::kDraining: return "draining";
-    case WorkerState::kStopped: return "stopped";
-    case WorkerState::kFailed: return "failed";
+    case WorkerState::kStarting:
+      return "starting";
+    case WorkerState::kReady:
+      return "ready";
+    case WorkerState::kDraining:
+      return "draining";
+    case WorkerState::kStopped:
+      return "stopped";
+    case WorkerState::kFailed:
+      return "failed";
   }
   return "unknown";
 }
@@ -56,9 +61,18 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
       queue_(clock),
       ledger_(options.delivery, clock, chunks_),
-      parts_{clock,        options.group, options.topics.requests, options.delivery,
-             options.retry, options.limits, models_,               probe_,
-             blocks_,      chunks_,       queue_,                  ledger_},
+      parts_{clock,
+             options.group,
+             options.topics.requests,
+             options.delivery,
+             options.retry,
+             options.limits,
+             models_,
+             probe_,
+             blocks_,
+             chunks_,
+             queue_,
+             ledger_},
       intake_(parts_, *log_.source),
       commits_(parts_, *log_.committer) {
   for (const ServedModel& model : models_.models()) {
@@ -121,9 +135,10 @@ void Worker::Leave() {
   const bool drained = ledger_.WaitDrained(deadline);
   if (!drained) {
     const LedgerTotals left = ledger_.Totals();
-    LogEvent(LogLevel::kWarn, "drain_incomplete",
-             "left the group before everything read had its outcome; the next worker reads it again",
-             {{"records", std::to_string(left.in_flight_records)}});
+    LogEvent(
+        LogLevel::kWarn, "drain_incomplete",
+        "left the group before everything read had its outcome; the next worker reads it again",
+        {{"records", std::to_string(left.in_flight_records)}});
     queue_.Abandon();
     commits_.GiveUp();
   }

@@ -99,9 +99,9 @@ class Worker {
   std::atomic<WorkerState> state_{WorkerState::kStarting};
   std::mutex mutex_;
   std::condition_variable joined_;
-  Status start_status_;       // Guarded by mutex_.
-  bool start_done_ = false;   // Guarded by mutex_.
-  Status failure_;            // Guarded by mutex_: the first one.
+  Status start_status_;      // Guarded by mutex_.
+  bool start_done_ = false;  // Guarded by mutex_.
+  Status failure_;           // Guarded by mutex_: the first one.
 
   std::vector<std::thread> executor_threads_;
   std::thread commit_thread_;

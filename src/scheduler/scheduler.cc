@@ -8,10 +8,14 @@ namespace millrace {
 
 const char* CloseReasonName(CloseReason reason) {
   switch (reason) {
-    case CloseReason::kFull: return "full";
-    case CloseReason::kTimer: return "timer";
-    case CloseReason::kIdle: return "idle";
-    case CloseReason::kDrain: return "drain";
+    case CloseReason::kFull:
+      return "full";
+    case CloseReason::kTimer:
+      return "timer";
+    case CloseReason::kIdle:
+      return "idle";
+    case CloseReason::kDrain:
+      return "drain";
   }
   return "unknown";
 }
@@ -121,8 +125,9 @@ std::optional<MonoTime> Scheduler::NextDue() const {
   std::optional<MonoTime> due;
   for (const ModelQueue& model : models_) {
     if (model.waiting == 0) continue;
-    const MonoTime at = model.policy.adaptive || draining_ ? MonoTime::min()
-                                                           : OldestRow(model) + model.policy.max_wait;
+    const MonoTime at = model.policy.adaptive || draining_
+                            ? MonoTime::min()
+                            : OldestRow(model) + model.policy.max_wait;
     if (!due.has_value() || at < *due) due = at;
   }
   return due;

@@ -6,9 +6,9 @@
 // its first row has waited max_wait, or, for an adaptive model, as soon as an executor asks for
 // work (work-conserving).
 //
-// Pure: no thread, no lock, no clock, no I/O, no allocation per row. The caller serialises calls and
-// passes the time, which never goes back. Rows are linked through QueuedRow; the scheduler never
-// owns one and gives back each admitted row exactly once.
+// Pure: no thread, no lock, no clock, no I/O, no allocation per row. The caller serialises calls
+// and passes the time, which never goes back. Rows are linked through QueuedRow; the scheduler
+// never owns one and gives back each admitted row exactly once.
 #pragma once
 
 #include <cstdint>

@@ -109,8 +109,8 @@ class RandomSchedule {
  public:
   explicit RandomSchedule(std::uint64_t seed) : random_(seed) {
     for (int i = 0; i < 1 + Pick(4); ++i) {
-      policies_.push_back(Policy(1 + static_cast<std::size_t>(Pick(16)), Pick(2) == 0,
-                                 Millis(Pick(20))));
+      policies_.push_back(
+          Policy(1 + static_cast<std::size_t>(Pick(16)), Pick(2) == 0, Millis(Pick(20))));
       scheduler_.AddModel(policies_.back());
     }
     tenants_ = 1 + Pick(6);

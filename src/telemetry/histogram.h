@@ -1,7 +1,7 @@
 // HistogramSnapshot: counts of a distribution at one moment, and the buckets they stand for.
 //
-// Buckets are log-linear over all of uint64: 16 per power of two, so a bucket is at most 1/16 of its
-// lower end wide and any quantile is known to 6.25 %. A bucket holds the values (lower, upper];
+// Buckets are log-linear over all of uint64: 16 per power of two, so a bucket is at most 1/16 of
+// its lower end wide and any quantile is known to 6.25 %. A bucket holds the values (lower, upper];
 // zero has its own, values up to 32 and the powers of two are kept exactly. A snapshot is a plain
 // value: copy it, add it to another, subtract an earlier one of the same histogram to look at the
 // time between them. Values are in the unit observed, usually nanoseconds.

@@ -25,8 +25,8 @@ std::atomic<LogLevel> log_level{LogLevel::kInfo};
 std::atomic<LogFormat> log_format{LogFormat::kText};
 std::atomic<bool> log_colour{false};
 
-// Lines arrive finished; spdlog serializes the writers and flushes. Never destroyed: threads may log
-// while the process ends.
+// Lines arrive finished; spdlog serializes the writers and flushes. Never destroyed: threads may
+// log while the process ends.
 spdlog::logger& Sink() {
   static spdlog::logger* const logger = [] {
     auto* made = new spdlog::logger("millrace", std::make_shared<spdlog::sinks::stderr_sink_mt>());
@@ -41,10 +41,14 @@ spdlog::logger& Sink() {
 
 std::string_view LevelName(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "debug";
-    case LogLevel::kInfo: return "info";
-    case LogLevel::kWarn: return "warn";
-    case LogLevel::kError: return "error";
+    case LogLevel::kDebug:
+      return "debug";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kWarn:
+      return "warn";
+    case LogLevel::kError:
+      return "error";
   }
   return "error";
 }
@@ -52,20 +56,28 @@ std::string_view LevelName(LogLevel level) {
 // Padded to one width, so that events line up.
 std::string_view LevelWord(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "DEBUG";
-    case LogLevel::kInfo: return "INFO ";
-    case LogLevel::kWarn: return "WARN ";
-    case LogLevel::kError: return "ERROR";
+    case LogLevel::kDebug:
+      return "DEBUG";
+    case LogLevel::kInfo:
+      return "INFO ";
+    case LogLevel::kWarn:
+      return "WARN ";
+    case LogLevel::kError:
+      return "ERROR";
   }
   return "ERROR";
 }
 
 std::string_view LevelColour(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return "\x1b[2m";
-    case LogLevel::kInfo: return "\x1b[32m";
-    case LogLevel::kWarn: return "\x1b[33m";
-    case LogLevel::kError: return "\x1b[1;31m";
+    case LogLevel::kDebug:
+      return "\x1b[2m";
+    case LogLevel::kInfo:
+      return "\x1b[32m";
+    case LogLevel::kWarn:
+      return "\x1b[33m";
+    case LogLevel::kError:
+      return "\x1b[1;31m";
   }
   return "";
 }

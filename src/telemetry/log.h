@@ -40,12 +40,12 @@ struct LogField {
   template <std::signed_integral T>
   LogField(std::string_view k, T v) : key(k), value(static_cast<std::int64_t>(v)) {}
   template <std::unsigned_integral T>
-    requires(!std::same_as<T, bool>)
-  LogField(std::string_view k, T v) : key(k), value(static_cast<std::uint64_t>(v)) {}
+  requires(!std::same_as<T, bool>) LogField(std::string_view k, T v)
+      : key(k), value(static_cast<std::uint64_t>(v)) {}
   LogField(std::string_view k, double v) : key(k), value(v) {}
   template <class T>
-    requires std::convertible_to<const T&, std::string_view>
-  LogField(std::string_view k, const T& v) : key(k), value(std::string_view(v)) {}
+  requires std::convertible_to<const T&, std::string_view> LogField(std::string_view k, const T& v)
+      : key(k), value(std::string_view(v)) {}
   // The message alone; the caller keeps the status alive.
   LogField(std::string_view k, const Status& v) : key(k), value(v.message()) {}
 

@@ -57,29 +57,30 @@ TEST(LogTest, JsonLinesHoldEveryKindOfField) {
   const std::string text = Written(LogFormat::kJson, LogLevel::kInfo, [] {
     const std::string owned = "owned";
     LogEvent(LogLevel::kWarn, "unit_retried", "The broker was away; trying again.",
-        {{"attempt", 3},
-         {"bytes", std::numeric_limits<std::uint64_t>::max()},
-         {"least", std::numeric_limits<std::int64_t>::min()},
-         {"seconds", 0.25},
-         {"not_finite", std::numeric_limits<double>::infinity()},
-         {"fenced", false},
-         {"literal", "text"},
-         {"string", owned},
-         {"error", Status(StatusCode::kUnavailable, "no answer")}});
+             {{"attempt", 3},
+              {"bytes", std::numeric_limits<std::uint64_t>::max()},
+              {"least", std::numeric_limits<std::int64_t>::min()},
+              {"seconds", 0.25},
+              {"not_finite", std::numeric_limits<double>::infinity()},
+              {"fenced", false},
+              {"literal", "text"},
+              {"string", owned},
+              {"error", Status(StatusCode::kUnavailable, "no answer")}});
   });
-  EXPECT_EQ(WithoutThread(WithoutTime(text)),
-            "{\"ts\":\"TIME\",\"level\":\"warn\",\"event\":\"unit_retried\",\"message\":\"The broker "
-            "was away; trying again.\",\"thread\":\"T\",\"attempt\":3,"
-            "\"bytes\":18446744073709551615,\"least\":-9223372036854775808,\"seconds\":0.25,"
-            "\"not_finite\":null,\"fenced\":false,\"literal\":\"text\",\"string\":\"owned\","
-            "\"error\":\"no answer\"}\n");
+  EXPECT_EQ(
+      WithoutThread(WithoutTime(text)),
+      "{\"ts\":\"TIME\",\"level\":\"warn\",\"event\":\"unit_retried\",\"message\":\"The broker "
+      "was away; trying again.\",\"thread\":\"T\",\"attempt\":3,"
+      "\"bytes\":18446744073709551615,\"least\":-9223372036854775808,\"seconds\":0.25,"
+      "\"not_finite\":null,\"fenced\":false,\"literal\":\"text\",\"string\":\"owned\","
+      "\"error\":\"no answer\"}\n");
 }
 
 TEST(LogTest, JsonTextIsEscaped) {
   const std::string text = Written(LogFormat::kJson, LogLevel::kInfo, [] {
     using std::string_view_literals::operator""sv;
     LogEvent(LogLevel::kInfo, "e", "q\" b\\ n\n r\r t\t",
-        {{"raw", "nul\0 esc\x1b del\x7f bad\xff ok\xC3\xA4"sv}});
+             {{"raw", "nul\0 esc\x1b del\x7f bad\xff ok\xC3\xA4"sv}});
   });
   EXPECT_NE(text.find(R"("message":"q\" b\\ n\n r\r t\t")"), std::string::npos) << text;
   EXPECT_NE(text.find("\"raw\":\"nul\\u0000 esc\\u001b del\\u007f bad\xEF\xBF\xBD ok\xC3\xA4\""),
@@ -90,7 +91,7 @@ TEST(LogTest, JsonTextIsEscaped) {
 TEST(LogTest, TextLinesStayOnOneLineAndQuoteWhatNeedsIt) {
   const std::string text = Written(LogFormat::kText, LogLevel::kInfo, [] {
     LogEvent(LogLevel::kInfo, "model_loaded", "Serving\nnow.",
-        {{"model", "m"}, {"path", "a b"}, {"empty", ""}, {"rows", 64}});
+             {{"model", "m"}, {"path", "a b"}, {"empty", ""}, {"rows", 64}});
   });
   EXPECT_EQ(WithoutTime(text),
             "TIME INFO  model_loaded | Serving\\nnow. model=m path=\"a b\" empty=\"\" rows=64\n");

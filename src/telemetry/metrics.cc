@@ -138,8 +138,8 @@ HistogramSnapshot Histogram::Snapshot() const {
 const HistogramOptions& DurationHistogram() {
   static const HistogramOptions options = {
       MetricUnit::kNanoseconds,
-      {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
-       0.1,     0.25,   0.5,     1,      2.5,   5,      10,    30,   60}};
+      {0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+       2.5, 5, 10, 30, 60}};
   return options;
 }
 

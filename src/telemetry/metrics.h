@@ -32,11 +32,12 @@ inline constexpr std::size_t kDefaultSeriesLimit = 1000;
 inline constexpr std::size_t kMaxLabelValueBytes = 256;
 inline constexpr std::string_view kOtherSeries = "__other__";
 
-// Name and value, in the order in which they are shown. Every series of a family has the same names.
+// Name and value, in the order in which they are shown. Every series of a family has the same
+// names.
 using Labels = std::vector<std::pair<std::string, std::string>>;
 
-// What one counted unit is. Nanoseconds are exported as seconds; so are billionths of anything else,
-// such as a score between 0 and 1.
+// What one counted unit is. Nanoseconds are exported as seconds; so are billionths of anything
+// else, such as a score between 0 and 1.
 enum class MetricUnit : std::uint8_t { kOne, kNanoseconds };
 constexpr double MetricUnitScale(MetricUnit unit) {
   return unit == MetricUnit::kNanoseconds ? 1e9 : 1.0;
@@ -127,8 +128,8 @@ class SampleSink {
                         double value) = 0;
 };
 
-// Runs on the scraping thread, one scrape at a time. Must not block for long, must not touch its own
-// handle, and may emit a series once only.
+// Runs on the scraping thread, one scrape at a time. Must not block for long, must not touch its
+// own handle, and may emit a series once only.
 using Collector = std::function<void(SampleSink& sink)>;
 
 // Takes the collector out when it dies, after a scrape in progress has ended: what the collector

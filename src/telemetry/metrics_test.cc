@@ -196,9 +196,9 @@ TEST(MetricsTest, BeyondTheLimitSeriesShareOtherAndAreCounted) {
   const std::vector<std::pair<Labels, std::uint64_t>> expected = {
       {{{"tenant", "__other__"}}, 2}, {{{"tenant", "a"}}, 2}, {{{"tenant", "b"}}, 1}};
   EXPECT_EQ(registry.CounterValues("tenant_total"), expected);
-  EXPECT_EQ(registry.SumCounters("millrace_metric_series_overflow_total",
-                                 {{"family", "tenant_total"}}),
-            2u);
+  EXPECT_EQ(
+      registry.SumCounters("millrace_metric_series_overflow_total", {{"family", "tenant_total"}}),
+      2u);
 }
 
 TEST(MetricsTest, DefaultLimitHoldsAgainstAFloodOfLabels) {
@@ -222,8 +222,7 @@ TEST(MetricsTest, QueriesPickSeriesByLabels) {
   for (const char* model : {"m", "n"}) {
     for (const char* stage : {"run", "total"}) {
       registry
-          .GetHistogram("d_seconds", "d", DurationHistogram(),
-                        {{"model", model}, {"stage", stage}})
+          .GetHistogram("d_seconds", "d", DurationHistogram(), {{"model", model}, {"stage", stage}})
           ->ObserveN(1000, 5);
       registry.GetCounter("c_total", "c", {{"model", model}, {"stage", stage}})->Add(3);
     }

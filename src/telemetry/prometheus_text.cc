@@ -11,9 +11,12 @@ namespace {
 
 std::string_view TypeName(MetricType type) {
   switch (type) {
-    case MetricType::kCounter: return "counter";
-    case MetricType::kGauge: return "gauge";
-    case MetricType::kHistogram: return "histogram";
+    case MetricType::kCounter:
+      return "counter";
+    case MetricType::kGauge:
+      return "gauge";
+    case MetricType::kHistogram:
+      return "histogram";
   }
   return "untyped";
 }
@@ -78,8 +81,7 @@ void AppendHistogram(std::string& out, const MetricFamily& family, const MetricS
     const bool last = i == family.bounds.size();
     const double bound = last ? std::numeric_limits<double>::infinity() : family.bounds[i];
     AppendSeries(out, family.name, "_bucket", sample.labels, BoundText(bound));
-    fmt::format_to(std::back_inserter(out), " {}\n",
-                   last ? sample.count : sample.bucket_counts[i]);
+    fmt::format_to(std::back_inserter(out), " {}\n", last ? sample.count : sample.bucket_counts[i]);
   }
   AppendSeries(out, family.name, "_sum", sample.labels, {});
   out += ' ';

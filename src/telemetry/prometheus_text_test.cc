@@ -71,7 +71,8 @@ std::string Complaints(const std::string& text) {
     const std::string id = line.substr(0, space);
     if (!series.insert(id).second) out << "series twice: " << id << '\n';
     if (id.rfind(family, 0) != 0) out << "outside its family: " << line << '\n';
-    if (!helped.contains(family) || !typed.contains(family)) out << "no HELP/TYPE: " << line << '\n';
+    if (!helped.contains(family) || !typed.contains(family))
+      out << "no HELP/TYPE: " << line << '\n';
     const std::size_t le = id.find("le=\"");
     const auto value = static_cast<std::uint64_t>(std::strtod(line.c_str() + space, nullptr));
     if (le != std::string::npos && id.find("_bucket{") != std::string::npos) {
@@ -98,9 +99,9 @@ TEST(PrometheusTextTest, ABusyRegistryPassesAStrictReader) {
   const CollectorHandle process = AddProcessMetrics(registry);
   SetBuildInfo(registry, {"0.1.0", "abc", "none", "none"});
   for (int model = 0; model < 5; ++model) {
-    Histogram* histogram = registry.GetHistogram("millrace_request_duration_seconds", "Stages.",
-                                                 DurationHistogram(),
-                                                 {{"model", std::to_string(model)}});
+    Histogram* histogram =
+        registry.GetHistogram("millrace_request_duration_seconds", "Stages.", DurationHistogram(),
+                              {{"model", std::to_string(model)}});
     for (std::uint64_t i = 1; i < 4000; ++i) histogram->Observe(i * i * 997);
   }
   const std::string text = PrometheusText(registry.Collect());

@@ -41,7 +41,8 @@ class MetricShard {
   // The owning thread's cell for `slot`. REQUIRES: called by the owning thread.
   std::atomic<std::uint64_t>& Cell(MetricSlot slot) {
     MetricChunk* chunk = chunks_[slot / kMetricSlotsPerChunk].load(std::memory_order_relaxed);
-    if (chunk == nullptr) [[unlikely]] chunk = AddChunk(slot / kMetricSlotsPerChunk);
+    if (chunk == nullptr) [[unlikely]]
+      chunk = AddChunk(slot / kMetricSlotsPerChunk);
     return chunk->cells[slot % kMetricSlotsPerChunk];
   }
 

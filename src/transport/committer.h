@@ -36,8 +36,8 @@ enum class CommitOutcome {
 
 struct CommitResult {
   CommitOutcome outcome = CommitOutcome::kCommitted;
-  Status status;                     // Why, when not committed.
-  std::vector<PartitionSlot> lost;   // With kLost.
+  Status status;                    // Why, when not committed.
+  std::vector<PartitionSlot> lost;  // With kLost.
 };
 
 class Committer {

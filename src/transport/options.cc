@@ -28,10 +28,11 @@ void DescribeSettings(SettingSet& set, TransportOptions& options) {
   set.String("local.dir", &options.local.dir,
              "Folder of the local log; created when missing. Must be on a disk of this machine, "
              "not on a network share.");
-  set.Enum("local.durability", &options.local.durability, {"full", "normal"},
-           "What a commit to the local log survives. `full`: power loss, every commit is synced to "
-           "the disk. `normal`: a crash or kill -9 of the process; power loss or a kernel crash may "
-           "lose the last commits, whole ones, and never tears one.");
+  set.Enum(
+      "local.durability", &options.local.durability, {"full", "normal"},
+      "What a commit to the local log survives. `full`: power loss, every commit is synced to "
+      "the disk. `normal`: a crash or kill -9 of the process; power loss or a kernel crash may "
+      "lose the last commits, whole ones, and never tears one.");
 }
 
 }  // namespace millrace

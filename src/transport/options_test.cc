@@ -17,8 +17,8 @@ TEST(TransportOptions, SettingsReachTheirFields) {
   SettingSet set;
   DescribeSettings(set, options);
   const std::pair<std::string_view, std::string_view> values[] = {
-      {"transport", "local"},      {"kafka.group", "g"},  {"topics.requests", "in"},
-      {"topics.results", "out"},   {"topics.dlq", "bad"}, {"topics.events", "models"},
+      {"transport", "local"},      {"kafka.group", "g"},           {"topics.requests", "in"},
+      {"topics.results", "out"},   {"topics.dlq", "bad"},          {"topics.events", "models"},
       {"local.dir", "/somewhere"}, {"local.durability", "normal"},
   };
   for (const auto& [path, value] : values) {

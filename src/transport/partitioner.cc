@@ -22,10 +22,17 @@ std::uint32_t Murmur2(std::string_view key) {
     return static_cast<std::uint32_t>(static_cast<unsigned char>(key[at + i]));
   };
   switch (key.size() - at) {
-    case 3: hash ^= byte(2) << 16; [[fallthrough]];
-    case 2: hash ^= byte(1) << 8; [[fallthrough]];
-    case 1: hash = (hash ^ byte(0)) * kMultiplier; break;
-    default: break;
+    case 3:
+      hash ^= byte(2) << 16;
+      [[fallthrough]];
+    case 2:
+      hash ^= byte(1) << 8;
+      [[fallthrough]];
+    case 1:
+      hash = (hash ^ byte(0)) * kMultiplier;
+      break;
+    default:
+      break;
   }
   hash ^= hash >> 13;
   hash *= kMultiplier;

@@ -29,8 +29,9 @@ enum class FailureReason : std::uint8_t {
 inline constexpr std::size_t kFailureReasons = 12;
 
 inline constexpr std::array<std::string_view, kFailureReasons> kFailureReasonNames = {
-    "decode",  "missing_model_id", "unknown_model",     "invalid_shape", "invalid_value",    "too_large",
-    "expired", "inference_error",  "inference_timeout", "model_crash",   "output_too_large", "policy",
+    "decode",           "missing_model_id", "unknown_model",   "invalid_shape",     "invalid_value",
+    "too_large",        "expired",          "inference_error", "inference_timeout", "model_crash",
+    "output_too_large", "policy",
 };
 
 constexpr std::string_view FailureReasonName(FailureReason reason) {

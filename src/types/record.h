@@ -30,7 +30,7 @@ struct Record {
   HeadersView headers;
   Offset offset;
   WallMillis timestamp = 0;
-  PartitionSlot slot;   // Which partition, in the terms of the Source or Reader that gave it.
+  PartitionSlot slot;  // Which partition, in the terms of the Source or Reader that gave it.
   bool has_key = false;
   bool has_value = false;  // False: a tombstone.
 };

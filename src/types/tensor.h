@@ -13,7 +13,19 @@
 
 namespace millrace {
 
-enum class ElementType : std::uint8_t { kFloat32, kFloat64, kInt32, kInt64, kInt8, kUint8, kInt16, kUint16, kUint32, kUint64, kBool };
+enum class ElementType : std::uint8_t {
+  kFloat32,
+  kFloat64,
+  kInt32,
+  kInt64,
+  kInt8,
+  kUint8,
+  kInt16,
+  kUint16,
+  kUint32,
+  kUint64,
+  kBool
+};
 
 std::size_t ElementBytes(ElementType type);
 // As ONNX and the Open Inference Protocol spell it: "FP32", "FP64", "INT32", "INT64", ...

@@ -8,8 +8,8 @@ namespace millrace {
 namespace {
 
 constexpr ElementType kTypes[] = {
-    ElementType::kFloat32, ElementType::kFloat64, ElementType::kInt32,  ElementType::kInt64,
-    ElementType::kInt8,    ElementType::kUint8,   ElementType::kInt16,  ElementType::kUint16,
+    ElementType::kFloat32, ElementType::kFloat64, ElementType::kInt32, ElementType::kInt64,
+    ElementType::kInt8,    ElementType::kUint8,   ElementType::kInt16, ElementType::kUint16,
     ElementType::kUint32,  ElementType::kUint64,  ElementType::kBool,
 };
 

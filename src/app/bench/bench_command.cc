@@ -73,10 +73,9 @@ int Bench(CommandContext& context, const BenchFlags& flags) {
   InitLogging(context.options.telemetry);
   const std::string chosen = context.options.transport.local.dir;
   const bool own_folder = chosen == LocalLogOptions().dir;
-  const std::filesystem::path dir =
-      own_folder ? std::filesystem::temp_directory_path() /
-                       ("millrace-bench-" + std::to_string(getpid()))
-                 : std::filesystem::path(chosen) / "bench";
+  const std::filesystem::path dir = own_folder ? std::filesystem::temp_directory_path() /
+                                                     ("millrace-bench-" + std::to_string(getpid()))
+                                               : std::filesystem::path(chosen) / "bench";
   std::vector<BenchFigures> runs;
   for (int i = 0; i < flags.runs; ++i) {
     Result<BenchFigures> figures = RunBench(context.options, flags.plan, dir);
@@ -117,12 +116,14 @@ void RegisterBench(CLI::App& root, CommandTable& table) {
   command->add_option("--tenants", flags->plan.tenants, "Tenants to spread them over")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  command->add_option("--partitions-scale", flags->plan.partitions_scale,
-                      "Share of the contract's partition counts")
+  command
+      ->add_option("--partitions-scale", flags->plan.partitions_scale,
+                   "Share of the contract's partition counts")
       ->check(CLI::Range(0.001, 1.0))
       ->capture_default_str();
-  command->add_option("--latency-rate", flags->plan.latency_rate,
-                      "Requests per second of the open-loop part; 0 leaves it out")
+  command
+      ->add_option("--latency-rate", flags->plan.latency_rate,
+                   "Requests per second of the open-loop part; 0 leaves it out")
       ->capture_default_str();
   command->add_option("--latency-seconds", flags->plan.latency_seconds, "Its length")
       ->capture_default_str();
@@ -138,8 +139,8 @@ void RegisterBench(CLI::App& root, CommandTable& table) {
       "  millrace bench --models ./models --model cancer-mlp\n"
       "  millrace bench --models ./models --model cancer-mlp --runs 5 -o json\n"
       "  millrace bench --models ./models --model cancer-mlp -s local.durability=normal");
-  table.commands.emplace_back(
-      command, [flags](CommandContext& context) { return Bench(context, *flags); });
+  table.commands.emplace_back(command,
+                              [flags](CommandContext& context) { return Bench(context, *flags); });
 }
 
 }  // namespace millrace

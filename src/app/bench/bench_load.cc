@@ -17,8 +17,7 @@ bool IsFloating(ElementType type) {
 
 }  // namespace
 
-BenchLoad::BenchLoad(std::string model_id, const RowLayout& layout, int tenants,
-                     std::uint64_t seed)
+BenchLoad::BenchLoad(std::string model_id, const RowLayout& layout, int tenants, std::uint64_t seed)
     : model_id_(std::move(model_id)), layout_(layout), tenants_(tenants), random_(seed) {}
 
 void BenchLoad::AppendInput(ByteBuffer& bytes) {
@@ -28,9 +27,8 @@ void BenchLoad::AppendInput(ByteBuffer& bytes) {
     if (i > 0) bytes.Append(',');
     char* const at = bytes.Claim(kMaxNumber);
     const int number = millionth(random_);
-    const auto end = IsFloating(layout_.type)
-                         ? std::to_chars(at, at + kMaxNumber, number / 1e6)
-                         : std::to_chars(at, at + kMaxNumber, number % 10);
+    const auto end = IsFloating(layout_.type) ? std::to_chars(at, at + kMaxNumber, number / 1e6)
+                                              : std::to_chars(at, at + kMaxNumber, number % 10);
     bytes.CommitTo(end.ptr);
   }
 }

@@ -1,7 +1,7 @@
 // BenchLoad: requests of one model with random inputs, published as fast as possible or on time.
 //
-// The same for a seed. Values have at most six digits, as measurements do: 30 of them make a request
-// of about 450 bytes.
+// The same for a seed. Values have at most six digits, as measurements do: 30 of them make a
+// request of about 450 bytes.
 #pragma once
 
 #include <cstdint>

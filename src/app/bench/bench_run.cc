@@ -210,7 +210,8 @@ Result<BenchFigures> RunBench(const AllOptions& options, const BenchPlan& plan,
   const ServedModel* const model = models->Find(plan.model_id);
   if (model == nullptr) {
     return Status(StatusCode::kNotFound, "model '" + plan.model_id + "' is not in '" +
-                                             bench.repository.dir + "'; see `millrace models list`");
+                                             bench.repository.dir +
+                                             "'; see `millrace models list`");
   }
   BenchFigures figures;
   const Result<OrtAloneRate> alone =

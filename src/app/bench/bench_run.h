@@ -36,7 +36,7 @@ struct BenchFigures {
   double records_per_commit = 0;
   double engine_rows_per_second = 0;  // The engine alone, one thread, same batch size.
   double engine_cpu_us_per_row = 0;
-  double executor_share_in_engine = 0;  // Of the executors' busy time.
+  double executor_share_in_engine = 0;      // Of the executors' busy time.
   std::map<std::string, double> stage_us;   // Wall time per request in each stage.
   std::map<std::string, double> thread_us;  // CPU time per request of each kind of thread.
 };

@@ -39,8 +39,9 @@ Status PrepareFolder(const fs::path& dir) {
   if (fs::exists(dir, error)) {
     if (!fs::is_empty(dir, error) && !fs::exists(dir / kMarker, error)) {
       return Status(StatusCode::kInvalidArgument,
-                    "'" + dir.string() + "' is not empty and was not made by the demo; name "
-                    "another folder with --data");
+                    "'" + dir.string() +
+                        "' is not empty and was not made by the demo; name "
+                        "another folder with --data");
     }
     fs::remove_all(dir, error);
   }
@@ -76,9 +77,8 @@ class Publisher {
       std::uint64_t until = std::min(total, at + kPublishBatch);
       if (at < steady) {
         const Nanos elapsed = SystemClock().Now() - start;
-        const auto due = static_cast<std::uint64_t>(
-            std::chrono::duration<double>(elapsed).count() *
-            static_cast<double>(flags_.steady_rate));
+        const auto due = static_cast<std::uint64_t>(std::chrono::duration<double>(elapsed).count() *
+                                                    static_cast<double>(flags_.steady_rate));
         until = std::min({until, steady, due});
         if (until <= at) {
           std::this_thread::sleep_for(Millis(2));
@@ -211,9 +211,8 @@ int RunLoad(CommandContext& context, const DemoFlags& flags, const fs::path& dir
 
 int RunDemo(CommandContext& context, const DemoFlags& flags) {
   const std::string chosen = context.options.transport.local.dir;
-  const fs::path dir = chosen == LocalLogOptions().dir
-                           ? fs::temp_directory_path() / "millrace-demo"
-                           : fs::path(chosen);
+  const fs::path dir = chosen == LocalLogOptions().dir ? fs::temp_directory_path() / "millrace-demo"
+                                                       : fs::path(chosen);
   StopSignals signals;
   const AllOptions options = DemoOptions(context, dir);
   InitLogging(options.telemetry);

@@ -107,7 +107,8 @@ DemoLoad::Spans DemoLoad::Append(std::uint64_t index, WallMillis now, ByteBuffer
   out.Append(R"(","model_id":")");
   out.Append(model);
   out.Append(R"(","input":[)");
-  if (request.malformed == Malformed::kTooFewNumbers) numbers = numbers.substr(numbers.find(',') + 1);
+  if (request.malformed == Malformed::kTooFewNumbers)
+    numbers = numbers.substr(numbers.find(',') + 1);
   if (request.malformed == Malformed::kText) {
     out.Append(R"("n/a",)");
     numbers = numbers.substr(numbers.find(',') + 1);

@@ -1,7 +1,7 @@
 // DemoLoad: the demo's requests, made from the held-out rows of two real data sets.
 //
-// Deterministic for a seed: request i always has the same model, tenant, row and, for about one in a
-// hundred, the same way of being malformed. The truth about request i is therefore known without
+// Deterministic for a seed: request i always has the same model, tenant, row and, for about one in
+// a hundred, the same way of being malformed. The truth about request i is therefore known without
 // being stored. Thread-safe once made.
 #pragma once
 

@@ -27,7 +27,7 @@ struct DeadLetterGroup {
 };
 
 struct DemoOutcomes {
-  std::vector<ModelScore> models;  // As DemoLoad::models().
+  std::vector<ModelScore> models;                       // As DemoLoad::models().
   std::map<std::string, DeadLetterGroup> dead_letters;  // By reason.
   std::int64_t results = 0;
 };

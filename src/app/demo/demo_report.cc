@@ -126,16 +126,15 @@ void DemoScreen::Line(const DemoTick& tick) {
                              "p50 ms", "p99 ms", style.off)
                      .c_str());
   }
-  std::fprintf(
-      stderr, "%s",
-      fmt::format("{:>10} {:>9} {:>10} {:>9} {:>9} {:>11.1f} {:>9.1f} {:>9.1f}\n",
-                  Grouped(static_cast<std::int64_t>(tick.published)),
-                  Grouped(static_cast<std::int64_t>(tick.in_per_second)),
-                  Grouped(static_cast<std::int64_t>(tick.answered)),
-                  Grouped(static_cast<std::int64_t>(tick.out_per_second)),
-                  Grouped(static_cast<std::int64_t>(tick.published - tick.answered)),
-                  tick.rows_per_batch, tick.p50_ms, tick.p99_ms)
-          .c_str());
+  std::fprintf(stderr, "%s",
+               fmt::format("{:>10} {:>9} {:>10} {:>9} {:>9} {:>11.1f} {:>9.1f} {:>9.1f}\n",
+                           Grouped(static_cast<std::int64_t>(tick.published)),
+                           Grouped(static_cast<std::int64_t>(tick.in_per_second)),
+                           Grouped(static_cast<std::int64_t>(tick.answered)),
+                           Grouped(static_cast<std::int64_t>(tick.out_per_second)),
+                           Grouped(static_cast<std::int64_t>(tick.published - tick.answered)),
+                           tick.rows_per_batch, tick.p50_ms, tick.p99_ms)
+                   .c_str());
 }
 
 void DemoScreen::Note(const std::string& text) { std::fprintf(stderr, "\n%s\n", text.c_str()); }
@@ -153,9 +152,10 @@ std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
   line(fmt::format("  throughput    {} requests/s in the burst, {:.2f} µs of worker CPU each",
                    Grouped(static_cast<std::int64_t>(figures.burst_per_second)),
                    figures.worker_cpu_us));
-  line(fmt::format("  latency       p50 {:.1f} ms, p99 {:.1f} ms from published to visible, before "
-                   "the burst",
-                   figures.steady_p50_ms, figures.steady_p99_ms));
+  line(
+      fmt::format("  latency       p50 {:.1f} ms, p99 {:.1f} ms from published to visible, before "
+                  "the burst",
+                  figures.steady_p50_ms, figures.steady_p99_ms));
   line(fmt::format("  batches       {:.1f} rows on average; {} units of work committed",
                    figures.rows_per_batch, Grouped(static_cast<std::int64_t>(figures.commits))));
 
@@ -176,12 +176,13 @@ std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
 
   heading("Exactly one outcome for each request?");
   const std::string_view colour = audit.ok ? style.green : style.red;
-  line(fmt::format("  {}verify: {}{}   {} requests = {} results + {} dead letters; missing {}, "
-                   "duplicated {}, orphaned {}, out of order {}",
-                   colour, audit.ok ? "ok" : "VIOLATIONS", style.off, Grouped(audit.requests),
-                   Grouped(audit.results), Grouped(audit.dead_letters),
-                   audit.count(Violation::kMissing), audit.count(Violation::kDuplicated),
-                   audit.count(Violation::kOrphaned), audit.count(Violation::kOrder)));
+  line(
+      fmt::format("  {}verify: {}{}   {} requests = {} results + {} dead letters; missing {}, "
+                  "duplicated {}, orphaned {}, out of order {}",
+                  colour, audit.ok ? "ok" : "VIOLATIONS", style.off, Grouped(audit.requests),
+                  Grouped(audit.results), Grouped(audit.dead_letters),
+                  audit.count(Violation::kMissing), audit.count(Violation::kDuplicated),
+                  audit.count(Violation::kOrphaned), audit.count(Violation::kOrder)));
 
   heading("What to type next");
   const std::string data = " --data " + dir + "/log";
@@ -191,9 +192,10 @@ std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
   line("  millrace verify" + data + " -g demo");
   line("  millrace models list --models " + dir + "/models");
   if (admin_port != 0) {
-    line(fmt::format("\nThe worker stays: status page http://127.0.0.1:{}/ , metrics /metrics. "
-                     "Ctrl-C ends it.",
-                     admin_port));
+    line(
+        fmt::format("\nThe worker stays: status page http://127.0.0.1:{}/ , metrics /metrics. "
+                    "Ctrl-C ends it.",
+                    admin_port));
   }
   return out;
 }

@@ -73,10 +73,10 @@ Status InsertTopic(Connection& connection, const TopicSpec& spec) {
                         spec.name, spec.partitions, kMaxPartitionsPerTopic)};
   }
   Statement insert;
-  MILLRACE_RETURN_IF_ERROR(connection.Prepare(
-      "INSERT INTO topics(name, retention_ms, compact) VALUES(?1, ?2, ?3) "
-      "ON CONFLICT(name) DO NOTHING",
-      &insert));
+  MILLRACE_RETURN_IF_ERROR(
+      connection.Prepare("INSERT INTO topics(name, retention_ms, compact) VALUES(?1, ?2, ?3) "
+                         "ON CONFLICT(name) DO NOTHING",
+                         &insert));
   const bool compact = spec.cleanup == CleanupPolicy::kCompact;
   insert.BindText(1, spec.name);
   insert.Bind(2, spec.retention.count());
@@ -108,10 +108,10 @@ Status InsertTopic(Connection& connection, const TopicSpec& spec) {
 
 Result<std::vector<TopicRow>> ReadTopics(Connection& connection) {
   Statement statement;
-  MILLRACE_RETURN_IF_ERROR(connection.Prepare(
-      "SELECT t.id, t.name, t.retention_ms, t.compact, p.id FROM topics AS t "
-      "JOIN partitions AS p ON p.topic = t.id ORDER BY t.name, p.number",
-      &statement));
+  MILLRACE_RETURN_IF_ERROR(
+      connection.Prepare("SELECT t.id, t.name, t.retention_ms, t.compact, p.id FROM topics AS t "
+                         "JOIN partitions AS p ON p.topic = t.id ORDER BY t.name, p.number",
+                         &statement));
   std::vector<TopicRow> topics;
   int code = SQLITE_OK;
   while ((code = statement.Step()) == SQLITE_ROW) {

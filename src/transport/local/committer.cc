@@ -33,8 +33,8 @@ class LocalCommitter final : public Committer {
     Status status = writer_.Open(context_.durability, kCacheKib);
     if (status.ok()) status = appender_.Open();
     if (status.ok()) {
-      status = writer_.connection().Prepare("SELECT generation FROM groups WHERE id = ?1",
-                                            &generation_);
+      status =
+          writer_.connection().Prepare("SELECT generation FROM groups WHERE id = ?1", &generation_);
     }
     if (status.ok()) {
       status = writer_.connection().Prepare(
@@ -58,8 +58,7 @@ class LocalCommitter final : public Committer {
     // A fresh connection after any error: what SQLite keeps after one is not worth knowing.
     Close();
     const StatusCode code = status.code();
-    const bool passes =
-        code == StatusCode::kUnavailable || code == StatusCode::kResourceExhausted;
+    const bool passes = code == StatusCode::kUnavailable || code == StatusCode::kResourceExhausted;
     result.outcome = passes ? CommitOutcome::kRetry : CommitOutcome::kFatal;
     result.status = status.WithContext("commit");
     return result;

@@ -19,9 +19,9 @@ bool NoSpace(int system_error) { return system_error == ENOSPC || system_error =
 Status Connection::Open(const std::string& path, LocalDurability durability, int cache_kib) {
   Close();
   path_ = path;
-  const int code = sqlite3_open_v2(
-      path.c_str(), &handle_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-      nullptr);
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle_,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (code != SQLITE_OK) {
     const Status status = Error(code);
     Close();
@@ -102,7 +102,8 @@ Status Connection::Error(int code) const {
     case SQLITE_FORMAT:
       return {StatusCode::kCorruption,
               what + "; the file is damaged: restore it from a backup, or start a new folder"};
-    default: return {StatusCode::kInternal, what + cause};
+    default:
+      return {StatusCode::kInternal, what + cause};
   }
 }
 

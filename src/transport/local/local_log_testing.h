@@ -64,10 +64,9 @@ struct Stored {
 };
 
 inline Stored Copy(const Record& record) {
-  return {std::string(record.key), std::string(record.value),
-          std::string(record.headers.block()), record.slot.value(),
-          record.offset.value(), record.timestamp,
-          record.has_key, record.has_value};
+  return {std::string(record.key), std::string(record.value), std::string(record.headers.block()),
+          record.slot.value(),     record.offset.value(),     record.timestamp,
+          record.has_key,          record.has_value};
 }
 
 // Everything that `topic` holds, partition after partition.

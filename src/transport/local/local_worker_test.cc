@@ -203,8 +203,9 @@ TEST_F(LocalWorkerTest, GoesOnAfterAFailedCommit) {
 TEST_F(LocalWorkerTest, SaysFatalWhenTheLogIsDamaged) {
   UnitBuilder unit;
   unit.Output(OutputTopic::kResults, "r", "v").Position(0, 0);
-  Execute("INSERT INTO records_5(offset, timestamp) VALUES(0, 0); "
-          "INSERT INTO records_6(offset, timestamp) VALUES(0, 0);");
+  Execute(
+      "INSERT INTO records_5(offset, timestamp) VALUES(0, 0); "
+      "INSERT INTO records_6(offset, timestamp) VALUES(0, 0);");
   const CommitResult result = worker_.committer->Commit(unit.unit());
   EXPECT_EQ(result.outcome, CommitOutcome::kFatal);
   EXPECT_EQ(result.status.code(), StatusCode::kCorruption) << result.status.ToString();

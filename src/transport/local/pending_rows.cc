@@ -75,10 +75,11 @@ int Column(sqlite3_vtab_cursor* cursor, sqlite3_context* context, int column) {
   const AppendItem& item = self->rows->items[self->rows->order[self->at]];
   switch (column) {
     case 0:
-      sqlite3_result_int64(context,
-                           self->rows->first_offset + static_cast<std::int64_t>(self->at));
+      sqlite3_result_int64(context, self->rows->first_offset + static_cast<std::int64_t>(self->at));
       break;
-    case 1: sqlite3_result_int64(context, item.timestamp); break;
+    case 1:
+      sqlite3_result_int64(context, item.timestamp);
+      break;
     // A column without a result is NULL.
     case 2:
       if (item.has_key) ReturnBytes(context, item.key);

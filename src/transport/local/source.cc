@@ -28,7 +28,8 @@ class LocalSource final : public Source {
     MILLRACE_RETURN_IF_ERROR(ReadPositions(&partitions));
     std::vector<PartitionAssignment> assigned;
     for (std::size_t i = 0; i < partitions.size(); ++i) {
-      assigned.push_back({Slot(i), kOnlyEpoch,
+      assigned.push_back({Slot(i),
+                          kOnlyEpoch,
                           {membership_->requests.spec.name, static_cast<std::int32_t>(i)},
                           Offset(partitions[i].position)});
     }
@@ -47,9 +48,7 @@ class LocalSource final : public Source {
     return CheckGeneration(batch);
   }
 
-  void HoldDispatch(PartitionSlot slot, bool hold) override {
-    scanner_.Hold(slot.index(), hold);
-  }
+  void HoldDispatch(PartitionSlot slot, bool hold) override { scanner_.Hold(slot.index(), hold); }
 
   void Wake() override { scanner_.Wake(); }
 
@@ -168,9 +167,8 @@ Result<std::vector<PartitionLag>> LocalSource::ReadLags() {
     Statement& oldest = lag_oldest_.at(index);
     if (!oldest.prepared()) {
       MILLRACE_RETURN_IF_ERROR(lag_connection_.Prepare(
-          fmt::format(
-              "SELECT timestamp FROM records_{} WHERE offset >= ?1 ORDER BY offset LIMIT 1",
-              membership_->requests.partition_ids.at(index)),
+          fmt::format("SELECT timestamp FROM records_{} WHERE offset >= ?1 ORDER BY offset LIMIT 1",
+                      membership_->requests.partition_ids.at(index)),
           &oldest));
     }
     const ResetAtExit reset(oldest);
