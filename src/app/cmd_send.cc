@@ -329,9 +329,7 @@ void RegisterSend(CLI::App& root, CommandTable& table) {
   CLI::App* const command = root.add_subcommand(
       "send",
       "Publish requests from NDJSON or CSV. What a line lacks is added: request_id, tenant_id, "
-      "model_id, enqueued_at. Lines that no worker would take are reported and not sent; the "
-      "others "
-      "are");
+      "model_id, enqueued_at. Lines that no worker would take are reported and left out");
   auto flags = std::make_shared<SendFlags>();
   AddFlags(*command, *flags);
   command->footer(
