@@ -40,9 +40,10 @@ Flag FlagOf(const CLI::Option& option) {
   flag.description = FirstSentence(option.get_description());
   if (option.get_expected_max() == 0) return flag;
   const std::string type = option.get_type_name();
-  flag.kind = type == "FILE"  ? ValueKind::kFile
-              : type == "DIR" ? ValueKind::kDirectory
-                              : ValueKind::kWord;
+  const std::string shown = type.substr(0, type.find(':'));
+  flag.kind = shown == "FILE"  ? ValueKind::kFile
+              : shown == "DIR" ? ValueKind::kDirectory
+                               : ValueKind::kWord;
   // A set of allowed words shows in the type as "{a,b}".
   const std::size_t open = type.find('{');
   const std::size_t close = type.rfind('}');

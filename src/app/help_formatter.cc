@@ -77,7 +77,11 @@ class HelpFormatter final : public CLI::Formatter {
     AppendWrapped(app->get_description(), 0, 0, out);
     out += "\n" + make_usage(app, name);
     out += make_positionals(app);
-    out += make_subcommands(app, mode);
+    std::string commands = make_subcommands(app, mode);
+    if (const std::size_t at = commands.find("Subcommands:"); at != std::string::npos) {
+      commands.replace(at, 4, "C");
+    }
+    out += commands;
     for (const std::string& group : app->get_groups()) {
       const std::vector<const CLI::Option*> options =
           app->get_options([&group](const CLI::Option* option) {
@@ -125,7 +129,8 @@ class HelpFormatter final : public CLI::Formatter {
     if (const std::string choices = Choices(*option); !choices.empty()) {
       return choices.size() > kLongChoices ? " WORD" : " " + Replaced(choices, ',', "|");
     }
-    return type.empty() ? "" : " " + type;
+    // What follows the colon is how a check names itself.
+    return type.empty() ? "" : " " + type.substr(0, type.find(':'));
   }
 };
 

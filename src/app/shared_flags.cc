@@ -32,8 +32,8 @@ void AddSharedFlags(CLI::App& command, SharedFlags& flags, bool hidden) {
                               const char* type, const char* description) {
     return command.add_option(names, value, description)->type_name(type)->group(group);
   };
-  add(log, "-b,--brokers,--bootstrap-server", flags.brokers, "HOST:PORT,...",
-      "Addresses of the Kafka cluster");
+  add(log, "-b,--brokers,--bootstrap-server", flags.brokers, "HOSTS",
+      "Addresses of the Kafka cluster: host:port, separated by commas");
   add(log, "-g,--group", flags.group, "NAME", "Consumer group of the worker");
   add(log, "--transport", flags.transport, "", "Which log: a Kafka cluster, or a folder here")
       ->check(CLI::IsMember({"kafka", "local"}));
