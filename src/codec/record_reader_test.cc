@@ -22,7 +22,8 @@ class Padded {
 
 TEST(RecordReader, ReadsRequestFieldsInAnyOrder) {
   const Padded value(
-      R"({"input":[1,2,{"tenant_id":"inner"}],"model_id":"m","request_id":"a\"b","tenant_id":"t"})");
+      R"({"input":[1,2,{"tenant_id":"inner"}],"model_id":"m","request_id":"a\"b",)"
+      R"("tenant_id":"t"})");
   RecordReader reader;
   RequestFields fields;
   EXPECT_TRUE(reader.ReadRequest(value.view(), &fields));
@@ -60,7 +61,8 @@ TEST(RecordReader, SaysNoToWhatIsNoObject) {
 TEST(RecordReader, ReadsAResult) {
   const Padded value(
       R"({"request_id":"r","tenant_id":"t","model_id":"m","model_version":"2","status":"ok",)"
-      R"("output":[0.5, 1],"latency_ms":1.25,"batch_size":64,"inferred_at":"2026-11-21T07:15:27.123Z"})");
+      R"("output":[0.5, 1],"latency_ms":1.25,"batch_size":64,)"
+      R"("inferred_at":"2026-11-21T07:15:27.123Z"})");
   RecordReader reader;
   ResultFields fields;
   ASSERT_TRUE(reader.ReadResult(value.view(), &fields));

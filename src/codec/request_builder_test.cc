@@ -52,7 +52,8 @@ class RequestBuilderTest : public ::testing::Test {
 
 TEST_F(RequestBuilderTest, KeepsAFullRequestByteByByte) {
   const char* line =
-      R"({"request_id":"r1","tenant_id":"t","model_id":"n","input":[1.50, 2e0],"enqueued_at":"2024-01-01T00:00:00Z"})";
+      R"({"request_id":"r1","tenant_id":"t","model_id":"n","input":[1.50, 2e0],)"
+      R"("enqueued_at":"2024-01-01T00:00:00Z"})";
   const Made made = Json(line);
   EXPECT_EQ(made.error, "");
   EXPECT_EQ(made.value, line);

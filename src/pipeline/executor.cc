@@ -25,6 +25,11 @@ void Executor::Run() {
   }
 }
 
+void Executor::Abandon() {
+  abandoned_.store(true);
+  for (const std::unique_ptr<Runner>& runner : runners_) runner->Terminate();
+}
+
 void Executor::RunBatch(FormedBatch& batch) {
   MILLRACE_CHECK(!batch.rows.empty());
   const ServedModel& model = parts_.models.at(batch.model);
@@ -37,6 +42,11 @@ void Executor::RunBatch(FormedBatch& batch) {
   results_ = 0;
   RunRows(model, 0, rows_.size());
   CrashPoint("after_encode");
+  if (abandoned_.load()) {  // Not every row has an outcome: none may count.
+    ReleaseRows();
+    parts_.chunks.Give(std::move(chunk_));
+    return;
+  }
 
   const MonoTime done = parts_.clock.Now();
   for (std::size_t i = 0; i < rows_.size();) {  // Rows of one poll share their times.
@@ -53,6 +63,7 @@ void Executor::RunBatch(FormedBatch& batch) {
 }
 
 void Executor::RunRows(const ServedModel& model, std::size_t first, std::size_t count) {
+  if (abandoned_.load()) return;
   Runner& runner = *runners_[model.slot.index()];
   const MonoTime t0 = parts_.clock.Now();
   Gather(model, first, count, runner.Input());

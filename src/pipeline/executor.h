@@ -5,6 +5,7 @@
 // each model, so nothing is shared while a batch runs.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,6 +24,9 @@ class Executor {
   Status Prepare();
   // Takes batches until the queue is stopped and empty. On the executor's thread.
   void Run();
+  // Ends a run in progress; its batch and all later ones are dropped without outcomes. Call again
+  // until Run has returned: a run that was just about to begin is missed. Any thread.
+  void Abandon();
 
  private:
   void RunBatch(FormedBatch& batch);
@@ -36,6 +40,7 @@ class Executor {
 
   WorkerParts& parts_;
   std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot.
+  std::atomic<bool> abandoned_{false};
   ResultEncoder encoder_;
 
   // Of the batch in progress.

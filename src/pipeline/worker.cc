@@ -96,9 +96,11 @@ Status Worker::Start() {
     MILLRACE_RETURN_IF_ERROR(executors_.back()->Prepare());
   }
   for (int i = 0; i < executors; ++i) {
+    executors_running_.fetch_add(1);
     executor_threads_.emplace_back([this, i] {
       SetThreadName("mr-exec-" + std::to_string(i));
       executors_[static_cast<std::size_t>(i)]->Run();
+      executors_running_.fetch_sub(1);
     });
   }
   commit_thread_ = std::thread([this] { RunCommits(); });
@@ -141,6 +143,7 @@ void Worker::Leave() {
         {{"records", std::to_string(left.in_flight_records)}});
     queue_.Abandon();
     commits_.GiveUp();
+    abandoned_.store(true);
   }
   CrashPoint("shutdown_drained");
   if (const Status closed = intake_.Close(); !closed.ok()) Fail(closed);
@@ -168,13 +171,22 @@ void Worker::RequestStop() {
   intake_.Stop();
 }
 
-Status Worker::Wait() {
-  if (intake_thread_.joinable()) intake_thread_.join();
-  if (commit_thread_.joinable()) commit_thread_.join();
+void Worker::JoinExecutors() {
+  constexpr Millis kTerminateAgain{10};
   queue_.Stop();
+  while (abandoned_.load() && executors_running_.load() > 0) {
+    for (const std::unique_ptr<Executor>& executor : executors_) executor->Abandon();
+    std::this_thread::sleep_for(kTerminateAgain);
+  }
   for (std::thread& thread : executor_threads_) {
     if (thread.joinable()) thread.join();
   }
+}
+
+Status Worker::Wait() {
+  if (intake_thread_.joinable()) intake_thread_.join();
+  if (commit_thread_.joinable()) commit_thread_.join();
+  JoinExecutors();
   const std::lock_guard lock(mutex_);
   if (failure_.ok()) state_.store(WorkerState::kStopped, std::memory_order_release);
   return failure_;

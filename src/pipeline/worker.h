@@ -81,6 +81,7 @@ class Worker {
   void RunCommits();
   void Fail(const Status& status);
   void Leave();
+  void JoinExecutors();
 
   const WorkerOptions options_;
   const Clock& clock_;
@@ -96,6 +97,8 @@ class Worker {
   CommitLoop commits_;
   std::vector<std::unique_ptr<Executor>> executors_;
 
+  std::atomic<bool> abandoned_{false};  // The drain deadline passed with work left.
+  std::atomic<int> executors_running_{0};
   std::atomic<WorkerState> state_{WorkerState::kStarting};
   std::mutex mutex_;
   std::condition_variable joined_;

@@ -1,4 +1,4 @@
-"""The commands around a log, each as a user types it: send, results, topics, dlq, models, verify."""
+"""The commands around a log, each as a user types it."""
 
 import json
 import pathlib
@@ -143,7 +143,8 @@ def test_send_makes_the_topics_of_a_local_log_and_says_so(run_millrace, log):
 
 
 def test_send_fills_in_what_lines_lack_and_keeps_the_rest(run_millrace, log):
-    full = '{"request_id":"r1","tenant_id":"a","model_id":"m","input":[1.50],"enqueued_at":"2026-01-01T00:00:00Z"}'
+    full = ('{"request_id":"r1","tenant_id":"a","model_id":"m","input":[1.50],'
+            '"enqueued_at":"2026-01-01T00:00:00Z"}')
     run_millrace(["send", "--data", log, "--model", "linear", "--tenant", "acme",
                   "--id-prefix", "p-", "--timeout-ms", "5000"],
                  input=full + "\n\n{\"input\":[1,2,3,4]}")

@@ -26,8 +26,9 @@ class LocalLog:
     def __init__(self, folder):
         self.db = sqlite3.connect(pathlib.Path(folder) / DATABASE)
         self.db.isolation_level = None
-        self.ids = {(topic, number): partition_id for topic, number, partition_id in self.db.execute(
-            "SELECT t.name, p.number, p.id FROM partitions p JOIN topics t ON t.id = p.topic")}
+        rows = self.db.execute(
+            "SELECT t.name, p.number, p.id FROM partitions p JOIN topics t ON t.id = p.topic")
+        self.ids = {(topic, number): partition_id for topic, number, partition_id in rows}
 
     def table(self, topic, partition):
         return f"records_{self.ids[topic, partition]}"
@@ -176,7 +177,8 @@ def result_and_dead_letter_both(log):
     _, source_partition, source_offset = headers_of(
         log.rows(RESULTS)[0][4])["source"].decode().rsplit(":", 2)
     block = headers
-    for name, text in (("original_partition", source_partition), ("original_offset", source_offset)):
+    for name, text in (("original_partition", source_partition),
+                       ("original_offset", source_offset)):
         old = headers_of(block)[name]
         prefix = struct.pack("<H", len(name))
         block = block.replace(prefix + struct.pack("<I", len(old)) + name.encode() + old,

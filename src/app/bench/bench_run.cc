@@ -52,17 +52,15 @@ Status WaitAnswered(WorkerHost& host, std::uint64_t wanted) {
   }
 }
 
+// From the start of the worker, whose models are loaded already, to the last commit.
 Status MeasureThroughput(WorkerHost& host, std::uint64_t requests, BenchFigures* figures) {
-  // From the first unit of work on: loading the model is not part of a request.
-  MILLRACE_RETURN_IF_ERROR(WaitAnswered(host, 1));
   const MonoTime start = SystemClock().Now();
-  const std::uint64_t before = Answered(host);
   const auto cpu_before = WorkerCpu();
-  const auto stages_before = host.registry().CounterValues("millrace_stage_seconds_total");
+  MILLRACE_RETURN_IF_ERROR(host.Start());
   MILLRACE_RETURN_IF_ERROR(WaitAnswered(host, requests));
   figures->seconds = std::chrono::duration<double>(SystemClock().Now() - start).count();
-  figures->requests = Answered(host) - before;
-  const auto count = static_cast<double>(figures->requests);
+  figures->requests = requests;
+  const auto count = static_cast<double>(requests);
   figures->requests_per_second = count / figures->seconds;
   double cpu = 0;
   for (const auto& [kind, micros] : WorkerCpu()) {
@@ -73,12 +71,9 @@ Status MeasureThroughput(WorkerHost& host, std::uint64_t requests, BenchFigures*
   }
   figures->cpu_seconds = cpu / 1e6;
   figures->cpu_us_per_request = cpu / count;
-  std::map<std::string, std::uint64_t> earlier;
-  for (const auto& [labels, nanos] : stages_before) earlier[labels.front().second] = nanos;
   for (const auto& [labels, nanos] :
        host.registry().CounterValues("millrace_stage_seconds_total")) {
-    const std::string& stage = labels.front().second;
-    figures->stage_us[stage] = static_cast<double>(nanos - earlier[stage]) / 1e3 / count;
+    figures->stage_us[labels.front().second] = static_cast<double>(nanos) / 1e3 / count;
   }
   const double executor =
       figures->stage_us["gather"] + figures->stage_us["run"] + figures->stage_us["encode"];
@@ -227,7 +222,6 @@ Result<BenchFigures> RunBench(const AllOptions& options, const BenchPlan& plan,
       load.Publish(**producer, bench.transport.topics.requests, 0, plan.requests));
 
   WorkerHost host(bench, **log, std::move(models).value());
-  MILLRACE_RETURN_IF_ERROR(host.Start());
   MILLRACE_RETURN_IF_ERROR(MeasureThroughput(host, plan.requests, &figures));
   figures.max_rss_mib = MaxRssMib();
   MILLRACE_RETURN_IF_ERROR(MeasureLatency(**log, **producer, load, bench, plan, &figures));

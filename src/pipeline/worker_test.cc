@@ -1,0 +1,239 @@
+// The worker as a whole, on a real local log with the test engine.
+#include "pipeline/worker.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <set>
+#include <thread>
+
+#include "runtime/test_support.h"
+#include "transport/local/local_log.h"
+
+namespace {
+
+// Counts what our own code allocates while it is switched on. Libraries written in C (SQLite) do
+// not go through operator new and have their own bounds.
+std::atomic<bool> counting{false};
+std::atomic<std::size_t> allocations{0};
+
+void* CountedNew(std::size_t size) {
+  if (counting.load(std::memory_order_relaxed)) {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+  }
+  void* const memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return CountedNew(size); }
+void* operator new[](std::size_t size) { return CountedNew(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace millrace {
+namespace {
+
+constexpr const char* kModel = "elements=4\noutputs=2\nfail_value=13\nhang_value=-1\n";
+
+class WorkerTest : public ::testing::Test {
+ protected:
+  WorkerTest() : engine_(NewTestEngine()) {
+    LocalLogOptions local;
+    local.dir = (folder_.path() / "log").string();
+    local.durability = LocalDurability::kNormal;
+    log_ = OpenLocalLog(local).value();
+    for (const TopicSpec& spec : ContractTopics(options_.topics, 0.05)) {
+      EXPECT_TRUE(log_->CreateTopic(spec).ok());
+    }
+    options_.group = "g";
+    options_.executor.threads = 2;
+  }
+
+  std::unique_ptr<Worker> NewWorker() {
+    ModelVersion version;
+    version.model_id = "m";
+    version.version = "3";
+    version.path = folder_.Write("m/3/model.test", kModel);
+    version.engine = kTestEngine;
+    Result<std::shared_ptr<const LoadedModel>> loaded =
+        LoadModel(*engine_, version, SessionOptions{});
+    EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
+    ModelTable models;
+    models.Add(std::move(loaded).value(), BatchPolicy{});
+    Result<WorkerLog> log = log_->OpenWorker("g", options_.topics);
+    EXPECT_TRUE(log.ok()) << log.status().ToString();
+    return std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value(),
+                                    std::move(models));
+  }
+
+  // Requests first..first+count-1, each with its number as the first input.
+  void Send(int first, int count, const std::string& extra = "") {
+    std::unique_ptr<Producer> producer = log_->NewProducer().value();
+    ByteBuffer headers;
+    AppendHeader("model_id", "m", headers);
+    std::vector<std::string> values, keys;
+    for (int i = first; i < first + count; ++i) {
+      keys.push_back("t" + std::to_string(i % 5) + "|m");
+      values.push_back(R"({"request_id":"r)" + std::to_string(i) + R"(","tenant_id":"t)" +
+                       std::to_string(i % 5) + R"(","input":[)" + std::to_string(i) + ",0,0,0]" +
+                       extra + "}");
+    }
+    std::vector<ProducerRecord> records(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      records[i].key = keys[i];
+      records[i].value = values[i];
+      records[i].headers = HeadersView(headers.view());
+    }
+    ASSERT_TRUE(producer->Append(options_.topics.requests, records).ok());
+  }
+
+  std::uint64_t Committed() { return registry_.SumCounters("millrace_records_produced_total"); }
+
+  void WaitCommitted(std::uint64_t count) {
+    for (int i = 0; i < 20'000 && Committed() < count; ++i) {
+      std::this_thread::sleep_for(Millis(1));
+    }
+    ASSERT_GE(Committed(), count);
+  }
+
+  std::vector<std::string> Keys(const std::string& topic) {
+    std::vector<std::string> keys;
+    ForEach(topic, [&](const Record& record) { keys.emplace_back(record.key); });
+    return keys;
+  }
+
+  template <class F>
+  void ForEach(const std::string& topic, F f) {
+    std::vector<Reader::Start> starts;
+    std::int64_t remaining = 0;
+    const std::vector<TopicInfo> topics = log_->DescribeTopics().value();
+    for (const TopicInfo& info : topics) {
+      if (info.spec.name != topic) continue;
+      for (const PartitionInfo& partition : info.partitions) {
+        starts.push_back({{topic, partition.partition}, partition.start});
+        remaining += partition.end.value() - partition.start.value();
+      }
+    }
+    std::unique_ptr<Reader> reader = log_->NewReader().value();
+    ASSERT_TRUE(reader->Assign(starts).ok());
+    RecordBatch batch;
+    while (remaining > 0) {
+      ASSERT_TRUE(reader->Poll(PollLimits{}, &batch).ok());
+      for (const Record& record : batch.records) f(record);
+      remaining -= static_cast<std::int64_t>(batch.records.size());
+    }
+  }
+
+  TempFolder folder_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Log> log_;
+  WorkerOptions options_;
+  MetricRegistry registry_;
+};
+
+TEST_F(WorkerTest, AnswersEachRequestOnceAndLeavesCleanly) {
+  Send(100, 3000);
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  EXPECT_EQ(worker->state(), WorkerState::kReady);
+  WaitCommitted(3000);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(worker->state(), WorkerState::kStopped);
+  const std::vector<std::string> keys = Keys(options_.topics.results);
+  EXPECT_EQ(keys.size(), 3000u);
+  EXPECT_EQ(std::set<std::string>(keys.begin(), keys.end()).size(), 3000u);
+}
+
+TEST_F(WorkerTest, OneBadRowCostsItsMatesNothing) {
+  Send(0, 64);  // Number 13 fails every batch it rides in.
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(64);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(Keys(options_.topics.results).size(), 63u);
+  int letters = 0;
+  ForEach(options_.topics.dlq, [&](const Record& record) {
+    ++letters;
+    EXPECT_EQ(record.headers.Find("reason"), "inference_error");
+    EXPECT_EQ(record.headers.Find("model_version"), "3");
+    EXPECT_NE(record.value.find(R"("request_id":"r13")"), std::string_view::npos);
+  });
+  EXPECT_EQ(letters, 1);
+}
+
+TEST_F(WorkerTest, VersionThatIsNotServedIsADeadLetterThatSaysSo) {
+  Send(0, 1, R"(,"model_version":"9")");
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(1);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  ForEach(options_.topics.dlq, [&](const Record& record) {
+    EXPECT_EQ(record.headers.Find("reason"), "unknown_model");
+    EXPECT_NE(record.headers.Find("detail")->find("'9'"), std::string_view::npos);
+  });
+  EXPECT_EQ(Keys(options_.topics.dlq).size(), 1u);
+}
+
+TEST_F(WorkerTest, NextWorkerGoesOnWhereTheLastOneStopped) {
+  for (int round = 0; round < 3; ++round) {
+    Send(100 + round * 500, 500);
+    std::unique_ptr<Worker> worker = NewWorker();
+    ASSERT_TRUE(worker->Start().ok());
+    WaitCommitted(static_cast<std::uint64_t>(500 * (round + 1)));
+    worker->RequestStop();
+    ASSERT_TRUE(worker->Wait().ok());
+  }
+  EXPECT_EQ(Keys(options_.topics.results).size(), 1500u);
+}
+
+TEST_F(WorkerTest, StopBeforeTheFirstPollLeavesEverythingForTheNextWorker) {
+  Send(100, 100);
+  std::unique_ptr<Worker> worker = NewWorker();
+  worker->RequestStop();
+  ASSERT_TRUE(worker->Start().ok());
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(Keys(options_.topics.results).size(), Committed());
+}
+
+TEST_F(WorkerTest, RunThatNeverEndsDoesNotOutliveTheDrainDeadline) {
+  options_.delivery.drain_timeout = Millis(200);
+  Send(-1, 1);  // Number -1 hangs until it is terminated.
+  Send(100, 500);
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  while (worker->totals().in_flight_records < 501) std::this_thread::sleep_for(Millis(1));
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  for (const std::string& key : Keys(options_.topics.results)) EXPECT_NE(key, "r-1");
+  EXPECT_EQ(Keys(options_.topics.dlq).size(), 0u) << "leaving is no reason for a dead letter";
+}
+
+TEST_F(WorkerTest, AllocatesNothingPerRecord) {
+  constexpr int kRequests = 100'000;
+  Send(100, kRequests);
+  std::unique_ptr<Worker> worker = NewWorker();
+  allocations = 0;
+  counting = true;
+  ASSERT_TRUE(worker->Start().ok());
+  while (Committed() < kRequests) std::this_thread::sleep_for(Millis(1));
+  counting = false;
+  worker->RequestStop();
+  ASSERT_TRUE(worker->Wait().ok());
+  // What starts the threads and fills the pools, once, is part of it: far below one per record.
+  const double per_record = static_cast<double>(allocations) / kRequests;
+  std::printf("allocations per record: %.4f\n", per_record);
+  EXPECT_LT(per_record, 0.05);
+}
+
+}  // namespace
+}  // namespace millrace
