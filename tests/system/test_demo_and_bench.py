@@ -37,8 +37,9 @@ def test_demo_leaves_a_folder_of_yours_alone(run_millrace, local_dir):
 
 
 def test_bench_prints_the_contract_s_figures(run_millrace):
-    done = run_millrace(["bench", "--models", ROOT / "examples/demo/models", "--model", "cancer-mlp",
-                         "--requests", "5000", "--latency-seconds", "1", "-o", "json"])
+    done = run_millrace(["bench", "--models", ROOT / "examples/demo/models",
+                         "--model", "cancer-mlp", "--requests", "5000",
+                         "--latency-seconds", "1", "-o", "json"])
     report = json.loads(done.stdout)
     for field in ("requests", "seconds", "requests_per_second", "cpu_seconds",
                   "cpu_us_per_request", "p50_ms", "p95_ms", "p99_ms", "max_rss_mib"):
