@@ -132,7 +132,8 @@ Status WorkerHost::Start() {
   Result<WorkerLog> log = log_.OpenWorker(options_.transport.group, options_.transport.topics);
   if (!log.ok()) return log.status();
   const WorkerOptions worker{options_.transport.group, options_.transport.topics, options_.delivery,
-                             options_.retry,           options_.executor,         options_.limits};
+                             options_.retry,           options_.executor,         options_.fairness,
+                             options_.limits};
   worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
                                      std::move(*models_));
   published_worker_.store(worker_.get());

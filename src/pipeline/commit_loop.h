@@ -1,13 +1,15 @@
 // CommitLoop: the one place that commits. Takes unit after unit from the ledger and hands it to the
 // Committer; the next unit gathers while this one commits.
 //
-// A unit that could not be committed goes back to the ledger and is tried again after a pause, for
-// as long as it takes: an outage delays outcomes, it never loses or dead-letters one. Only a fatal
-// answer (fenced, damaged log) ends the loop.
+// A unit that could not be committed is tried again after a pause, the same unit, for as long as it
+// takes: an outage delays outcomes, it never loses or dead-letters one. The same unit, because an
+// attempt may have been taken and only its answer lost; the log finds that out by the unit's
+// positions. Only a fatal answer (fenced, damaged log) ends the loop.
 #pragma once
 
 #include <atomic>
 
+#include "pipeline/backoff.h"
 #include "pipeline/intake.h"
 #include "transport/committer.h"
 
@@ -26,8 +28,13 @@ class CommitLoop {
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
 
  private:
+  // Commits the unit, or gives it back to the ledger. An error ends the loop.
+  Status Settle(SealedUnit* unit);
+  void Report(const CommitResult& result, const SealedUnit& unit);
+
   WorkerParts& parts_;
   Committer& committer_;
+  Backoff backoff_{parts_.retry};
   LogLimiter failed_log_{Millis(5'000)};
   std::atomic<bool> give_up_{false};
   std::atomic<bool> healthy_{true};

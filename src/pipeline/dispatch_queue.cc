@@ -2,6 +2,13 @@
 
 namespace millrace {
 
+std::size_t DispatchQueue::WaitForRoom(Millis max_wait) {
+  std::unique_lock lock(mutex_);
+  const auto has_room = [this] { return scheduler_.waiting() < max_rows_; };
+  room_.wait_for(lock, max_wait, [&] { return has_room() || stopped_; });
+  return has_room() ? max_rows_ - scheduler_.waiting() : 0;
+}
+
 void DispatchQueue::Admit(std::span<RequestRow* const> rows, MonoTime now) {
   if (rows.empty()) return;
   bool wake = false;
@@ -23,7 +30,11 @@ bool DispatchQueue::Take(FormedBatch* batch) {
   std::unique_lock lock(mutex_);
   while (true) {
     if (abandoned_) return false;
-    if (scheduler_.waiting() > 0 && scheduler_.Next(clock_.Now(), batch)) return true;
+    const bool was_full = scheduler_.waiting() >= max_rows_;
+    if (scheduler_.waiting() > 0 && scheduler_.Next(clock_.Now(), batch)) {
+      if (was_full) room_.notify_one();
+      return true;
+    }
     if (stopped_) return false;
     ++idle_executors_;
     if (const auto due = scheduler_.NextDue(); due.has_value()) {
@@ -40,6 +51,7 @@ void DispatchQueue::Stop() {
   stopped_ = true;
   scheduler_.Drain();
   work_.notify_all();
+  room_.notify_all();
 }
 
 void DispatchQueue::Abandon() {

@@ -17,11 +17,15 @@ namespace millrace {
 
 class DispatchQueue {
  public:
-  explicit DispatchQueue(const Clock& clock) : clock_(clock) {}
+  // `max_rows` may wait; whoever admits asks for room first.
+  DispatchQueue(const Clock& clock, std::size_t max_rows) : clock_(clock), max_rows_(max_rows) {}
 
   // Before the executors start.
   ModelSlot AddModel(const BatchPolicy& policy) { return scheduler_.AddModel(policy); }
 
+  // How many rows may be admitted now: waits up to `max_wait` for room for at least one.
+  std::size_t WaitForRoom(Millis max_wait);
+  // REQUIRES: room for them.
   void Admit(std::span<RequestRow* const> rows, MonoTime now);
   // Waits for a batch. False once stopped and empty.
   bool Take(FormedBatch* batch);
@@ -34,8 +38,10 @@ class DispatchQueue {
 
  private:
   const Clock& clock_;
+  const std::size_t max_rows_;
   mutable std::mutex mutex_;
   std::condition_variable work_;
+  std::condition_variable room_;
 
   // Guarded by mutex_.
   Scheduler scheduler_;

@@ -47,7 +47,8 @@ Status Intake::PollOnce() {
   constexpr Millis kRoomWait{50};
   constexpr Millis kPollWait{100};
   ApplyHolds();
-  const std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
+  std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
+  if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
   limits.max_records = std::min(room, kMaxPollRecords);
   limits.max_bytes = kMaxPollBytes;

@@ -39,7 +39,9 @@ void Ledger::Open(const PartitionAssignment& assignment) {
 void Ledger::Close(PartitionSlot slot) {
   std::unique_lock lock(mutex_);
   // A unit in the hands of the committer borrows its outcomes: let it settle first.
+  ++closing_;
   settled_.wait(lock, [this] { return sealed_ == 0; });
+  --closing_;
   CloseLocked(slot);
 }
 
@@ -207,9 +209,9 @@ void Ledger::SealLocked(SealedUnit* unit) {
     if (room == 0) break;
     sealed_ += partition.tracker->Seal(room, max_bytes, &unit->bytes, &unit->outcomes);
     if (!partition.tracker->dirty()) continue;
-    unit->positions.push_back(PartitionPosition{PartitionSlot(static_cast<std::int32_t>(index)),
-                                                partition.epoch,
-                                                partition.tracker->sealed_position()});
+    unit->positions.push_back(PartitionPosition{
+        PartitionSlot(static_cast<std::int32_t>(index)), partition.epoch,
+        partition.tracker->committed_position(), partition.tracker->sealed_position()});
     first_to_seal_ = index + 1;
   }
   MILLRACE_CHECK(sealed_ == unit->outcomes.size() && sealed_ <= ready_);
@@ -296,6 +298,11 @@ void Ledger::StopCommits() {
   stop_ = true;
   work_.notify_all();
   room_.notify_all();
+}
+
+bool Ledger::CloseWaits() const {
+  const std::lock_guard lock(mutex_);
+  return closing_ > 0;
 }
 
 LedgerTotals Ledger::Totals() const {

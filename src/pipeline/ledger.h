@@ -89,6 +89,9 @@ class Ledger {
   // Nothing of the unit is visible: its outcomes are ready again, except those of `lost`.
   void Restore(SealedUnit* unit, std::span<const PartitionSlot> lost);
 
+  // A Close waits for the unit in the committer's hands: give it back rather than try again.
+  bool CloseWaits() const;
+
   // --- Any thread ---
   // Waits until nothing is in flight, or the deadline. True when drained.
   bool WaitDrained(MonoTime deadline);
@@ -135,6 +138,7 @@ class Ledger {
   MonoTime first_ready_at_{};  // When the oldest ready outcome became ready; valid if ready_ > 0.
   bool advanced_ = false;      // A position moved without a record.
   int flushes_ = 0;            // Threads in FlushAndWait.
+  int closing_ = 0;            // Threads in Close.
   bool stop_ = false;
   bool abandoned_ = false;
 };

@@ -59,7 +59,7 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       log_(std::move(log)),
       models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
-      queue_(clock),
+      queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows)),
       ledger_(options.delivery, clock, chunks_),
       parts_{clock,
              options.group,

@@ -22,6 +22,7 @@
 #include "pipeline/ledger.h"
 #include "pipeline/model_table.h"
 #include "pipeline/probe.h"
+#include "scheduler/options.h"
 #include "transport/log.h"
 
 namespace millrace {
@@ -32,6 +33,7 @@ struct WorkerOptions {
   DeliveryOptions delivery;
   RetryOptions retry;
   ExecutorOptions executor;
+  FairnessOptions fairness;
   CodecLimits limits;
 };
 

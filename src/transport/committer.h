@@ -18,6 +18,7 @@ namespace millrace {
 struct PartitionPosition {
   PartitionSlot slot;
   Epoch epoch;
+  Offset base;  // What was committed before: the unit holds the outcomes of [base, next).
   Offset next;  // Every offset below has its outcome in this unit or an earlier one.
 };
 
@@ -27,6 +28,8 @@ struct UnitOfWork {
   std::span<const PartitionPosition> positions;
 };
 
+// An attempt whose answer was lost (an error after the log had taken it) is found out by `base`: a
+// log that stands at `next` already has the unit, and the answer is kCommitted.
 enum class CommitOutcome {
   kCommitted,  // Durable and visible.
   kRetry,      // Nothing of it is visible; the same unit may be tried again.

@@ -39,9 +39,12 @@ class LocalCommitter final : public Committer {
     if (status.ok()) {
       status = writer_.connection().Prepare(
           "INSERT INTO committed(group_id, partition_id, position) VALUES(?1, ?2, ?3) "
-          "ON CONFLICT DO UPDATE SET position = excluded.position "
-          "WHERE excluded.position >= position",
+          "ON CONFLICT DO UPDATE SET position = excluded.position WHERE position <= ?4",
           &position_);
+    }
+    if (status.ok()) {
+      status = writer_.connection().Prepare(
+          "SELECT position FROM committed WHERE group_id = ?1 AND partition_id = ?2", &stored_);
     }
     if (!status.ok()) Close();
     return status;
@@ -81,8 +84,13 @@ class LocalCommitter final : public Committer {
   Status Write(const UnitOfWork& unit) {
     MILLRACE_RETURN_IF_ERROR(writer_.Begin());
     MILLRACE_RETURN_IF_ERROR(CheckGeneration());
+    bool committed_before = false;
+    MILLRACE_RETURN_IF_ERROR(WritePositions(unit, &committed_before));
+    if (committed_before) {
+      writer_.Rollback();
+      return {};
+    }
     MILLRACE_RETURN_IF_ERROR(AppendOutputs(unit));
-    MILLRACE_RETURN_IF_ERROR(WritePositions(unit));
     CrashPoint("before_commit");
     MILLRACE_RETURN_IF_ERROR(writer_.Commit());
     CrashPoint("after_commit");
@@ -122,20 +130,51 @@ class LocalCommitter final : public Committer {
     return {};
   }
 
-  Status WritePositions(const UnitOfWork& unit) {
+  // Moves the group's positions from base to next. Only this worker moves them, so a position that
+  // is past its base was moved by an earlier attempt at the same unit, and then all of them were.
+  Status WritePositions(const UnitOfWork& unit, bool* committed_before) {
+    std::size_t moved_now = 0;
+    std::size_t moved_before = 0;
     for (const PartitionPosition& position : unit.positions) {
+      MILLRACE_CHECK(position.base <= position.next);
       const std::size_t partition = position.slot.index();
       position_.Bind(1, membership_->group_id);
       position_.Bind(2, membership_->requests.partition_ids[partition]);
       position_.Bind(3, position.next.value());
+      position_.Bind(4, position.base.value());
       MILLRACE_RETURN_IF_ERROR(writer_.connection().Run(position_));
-      if (sqlite3_changes(writer_.connection().handle()) == 1) continue;
-      return {StatusCode::kInternal,
-              fmt::format("position {} of {}:{} is below what group '{}' has committed already; "
-                          "nothing was written",
-                          position.next.value(), membership_->requests.spec.name, partition,
-                          membership_->group)};
+      if (position.base == position.next) continue;
+      if (sqlite3_changes(writer_.connection().handle()) == 1) {
+        ++moved_now;
+        continue;
+      }
+      std::int64_t stored = 0;
+      MILLRACE_RETURN_IF_ERROR(ReadPosition(partition, &stored));
+      if (stored != position.next.value()) {
+        return {StatusCode::kInternal,
+                fmt::format("group '{}' stands at {} of {}:{}, and this unit goes from {} to {}: "
+                            "somebody else moved it; nothing was written",
+                            membership_->group, stored, membership_->requests.spec.name, partition,
+                            position.base.value(), position.next.value())};
+      }
+      ++moved_before;
     }
+    if (moved_before != 0 && moved_now != 0) {
+      return {StatusCode::kInternal,
+              "some positions of this unit were committed before and others "
+              "were not: the log is torn; nothing was written"};
+    }
+    *committed_before = moved_before != 0;
+    return {};
+  }
+
+  Status ReadPosition(std::size_t partition, std::int64_t* position) {
+    const ResetAtExit reset(stored_);
+    stored_.Bind(1, membership_->group_id);
+    stored_.Bind(2, membership_->requests.partition_ids[partition]);
+    const int code = stored_.Step();
+    if (code != SQLITE_ROW) return writer_.connection().Error(code);
+    *position = stored_.Int(0);
     return {};
   }
 
@@ -145,6 +184,7 @@ class LocalCommitter final : public Committer {
     appender_.Close(targets);
     generation_ = Statement();
     position_ = Statement();
+    stored_ = Statement();
     writer_.Close();
   }
 
@@ -153,7 +193,7 @@ class LocalCommitter final : public Committer {
   Writer writer_;
   Appender appender_;
   Appender::Target results_, dead_letters_;
-  Statement generation_, position_;
+  Statement generation_, position_, stored_;
   std::array<std::vector<AppendItem>, kOutputTopics> items_;  // Scratch of AppendOutputs.
 };
 

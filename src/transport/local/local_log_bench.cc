@@ -123,8 +123,10 @@ void BM_Commit(benchmark::State& state) {
         pointers.push_back(&outputs[i]);
       }
       for (std::size_t p = 0; p < positions.size(); ++p) {
-        positions[p] = {PartitionSlot(static_cast<std::int32_t>(p)), Epoch(1),
-                        Offset(static_cast<std::int64_t>(committed))};
+        positions[p] = {
+            PartitionSlot(static_cast<std::int32_t>(p)), Epoch(1),
+            Offset(static_cast<std::int64_t>(committed < kUnit ? 0 : committed - kUnit)),
+            Offset(static_cast<std::int64_t>(committed))};
       }
       state.ResumeTiming();
       const CommitResult result = worker->committer->Commit({pointers, positions});

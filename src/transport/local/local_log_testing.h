@@ -144,8 +144,9 @@ class UnitBuilder {
     pointers_.push_back(&record);
     return *this;
   }
-  UnitBuilder& Position(std::int32_t slot, std::int64_t next, std::uint32_t epoch = 1) {
-    positions_.push_back({PartitionSlot(slot), Epoch(epoch), Offset(next)});
+  UnitBuilder& Position(std::int32_t slot, std::int64_t next, std::uint32_t epoch = 1,
+                        std::int64_t base = 0) {
+    positions_.push_back({PartitionSlot(slot), Epoch(epoch), Offset(base), Offset(next)});
     return *this;
   }
   // Borrows from this object.

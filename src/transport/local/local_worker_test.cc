@@ -129,8 +129,19 @@ TEST_F(LocalWorkerTest, NeverMovesAPositionBack) {
   back.Output(OutputTopic::kResults, "r", "again").Position(0, 2);
   const CommitResult result = worker_.committer->Commit(back.unit());
   EXPECT_EQ(result.outcome, CommitOutcome::kFatal);
-  EXPECT_NE(result.status.message().find("below"), std::string::npos);
+  EXPECT_NE(result.status.message().find("somebody else"), std::string::npos);
   EXPECT_TRUE(ReadAll(*log_, kResults).empty());
+  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0), Offset(3));
+}
+
+TEST_F(LocalWorkerTest, AttemptWhoseAnswerWasLostIsNotWrittenTwice) {
+  AppendTo(0, 5);
+  UnitBuilder unit;
+  unit.Output(OutputTopic::kResults, "r", "v").Position(0, 3).Position(1, 0);
+  ASSERT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
+  // The worker did not hear of it, and tries the same unit again.
+  EXPECT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
+  EXPECT_EQ(ReadAll(*log_, kResults).size(), 1u);
   EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0), Offset(3));
 }
 
