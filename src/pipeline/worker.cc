@@ -198,7 +198,7 @@ Result<std::vector<PartitionStatus>> Worker::Partitions() {
   std::vector<PartitionStatus> partitions;
   for (const PartitionLag& lag : *lags) {
     PartitionStatus status;
-    status.partition = lag.slot.value();
+    status.partition = lag.partition;
     status.committed = ledger_.CommittedPosition(lag.slot);
     status.end = lag.end;
     status.oldest_uncommitted = lag.oldest_uncommitted;

@@ -1,35 +1,22 @@
 #include "app/demo/demo_outcomes.h"
 
 #include <algorithm>
-#include <functional>
 #include <nlohmann/json.hpp>
+
+#include "app/log_scan.h"
 
 namespace millrace {
 namespace {
 
 // Calls `f` with every record of `topic` that is there now.
-Status ForEachRecord(Log& log, const std::string& topic,
-                     const std::function<void(const Record&)>& f) {
-  Result<std::vector<TopicInfo>> topics = log.DescribeTopics();
-  if (!topics.ok()) return topics.status();
-  std::vector<Reader::Start> starts;
-  std::int64_t remaining = 0;
-  for (const TopicInfo& info : *topics) {
-    if (info.spec.name != topic) continue;
-    for (const PartitionInfo& partition : info.partitions) {
-      starts.push_back({{topic, partition.partition}, partition.start});
-      remaining += partition.end.value() - partition.start.value();
-    }
-  }
-  Result<std::unique_ptr<Reader>> reader = log.NewReader();
-  if (!reader.ok()) return reader.status();
-  MILLRACE_RETURN_IF_ERROR((*reader)->Assign(starts));
+template <class F>
+Status ForEachRecord(Log& log, const std::string& topic, F f) {
+  Result<LogScan> scan = LogScan::Open(log, {{topic, {}, std::nullopt, false}}, /*follow=*/false);
+  if (!scan.ok()) return scan.status();
   RecordBatch batch;
-  while (remaining > 0) {
-    MILLRACE_RETURN_IF_ERROR((*reader)->Poll(PollLimits{}, &batch));
-    if (batch.records.empty()) break;
+  while (!scan->done()) {
+    MILLRACE_RETURN_IF_ERROR(scan->Poll(&batch));
     for (const Record& record : batch.records) f(record);
-    remaining -= static_cast<std::int64_t>(batch.records.size());
   }
   return Status::Ok();
 }

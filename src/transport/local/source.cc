@@ -162,7 +162,7 @@ Result<std::vector<PartitionLag>> LocalSource::ReadLags() {
     const std::size_t index = lags.size();
     const std::int64_t end = lag_positions_.Int(0);
     const std::int64_t committed = lag_positions_.Int(1);
-    lags.push_back({Slot(index), Offset(end), 0});
+    lags.push_back({Slot(index), static_cast<std::int32_t>(index), Offset(end), 0});
     if (committed >= end) continue;
     Statement& oldest = lag_oldest_.at(index);
     if (!oldest.prepared()) {
