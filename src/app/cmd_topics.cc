@@ -60,7 +60,7 @@ void PrintCreated(const CommandContext& context, const std::vector<Created>& top
 int CreateTopics(CommandContext& context, double scale) {
   auto log = context.OpenLog();
   if (!log.ok()) return Fail(context.command, log.status());
-  const auto existing = (*log)->DescribeTopics();
+  const auto existing = (*log)->DescribeTopics({});
   if (!existing.ok()) return Fail(context.command, existing.status());
   std::vector<Created> topics;
   for (const TopicSpec& spec : ContractTopics(context.options.transport.topics, scale)) {
@@ -198,7 +198,7 @@ void PrintPartitions(const std::string& group, const std::vector<DescribedTopic>
 int DescribeTopics(CommandContext& context, const DescribeFlags& flags) {
   auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
-  const auto infos = (*log)->DescribeTopics();
+  const auto infos = (*log)->DescribeTopics({});
   if (!infos.ok()) return Fail(context.command, infos.status());
   const std::string& group = context.options.transport.group;
   std::vector<DescribedTopic> topics;

@@ -12,7 +12,7 @@ namespace millrace {
 
 Status EnsureLocalTopics(Log& log, const AllOptions& options) {
   if (options.transport.kind != TransportKind::kLocal) return Status::Ok();
-  const auto topics = log.DescribeTopics();
+  const auto topics = log.DescribeTopics({});
   if (!topics.ok()) return topics.status();
   std::set<std::string> existing;
   for (const TopicInfo& topic : *topics) existing.insert(topic.spec.name);

@@ -9,8 +9,6 @@ namespace millrace {
 namespace {
 
 constexpr PollLimits kLimits = {.max_records = 4096, .max_bytes = 8 << 20, .max_wait = Millis(100)};
-// The last offsets before the end may carry no record that a reader is given.
-constexpr int kMaxIdlePolls = 3;
 
 Status MissingTopic(const std::string& name) {
   return {StatusCode::kNotFound,
@@ -28,7 +26,9 @@ const TopicInfo* FindTopic(const std::vector<TopicInfo>& topics, const std::stri
 }  // namespace
 
 Result<LogScan> LogScan::Open(Log& log, const std::vector<Wanted>& wanted, bool follow) {
-  const auto topics = log.DescribeTopics();
+  std::vector<std::string> names;
+  for (const Wanted& want : wanted) names.push_back(want.topic);
+  const auto topics = log.DescribeTopics(names);
   if (!topics.ok()) return topics.status();
   LogScan scan;
   scan.follow_ = follow;
@@ -61,10 +61,6 @@ Result<LogScan> LogScan::Open(Log& log, const std::vector<Wanted>& wanted, bool 
 
 Status LogScan::Poll(RecordBatch* batch) {
   MILLRACE_RETURN_IF_ERROR(reader_->Poll(kLimits, batch));
-  idle_polls_ = batch->records.empty() ? idle_polls_ + 1 : 0;
-  for (const Record& record : batch->records) {
-    parts_[record.slot.index()].next = Next(record.offset);
-  }
   if (!follow_) {
     std::erase_if(batch->records,
                   [this](const Record& record) { return record.offset >= part(record).end; });
@@ -74,13 +70,15 @@ Status LogScan::Poll(RecordBatch* batch) {
 
 bool LogScan::done() const {
   if (follow_) return false;
-  return idle_polls_ >= kMaxIdlePolls ||
-         std::all_of(parts_.begin(), parts_.end(),
-                     [](const Part& part) { return part.next >= part.end; });
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    if (reader_->Position(PartitionSlot(static_cast<std::int32_t>(i))) < parts_[i].end)
+      return false;
+  }
+  return true;
 }
 
 Result<std::int32_t> PartitionCount(Log& log, const std::string& topic) {
-  const auto topics = log.DescribeTopics();
+  const auto topics = log.DescribeTopics({topic});
   if (!topics.ok()) return topics.status();
   const TopicInfo* const found = FindTopic(*topics, topic);
   if (found == nullptr) return MissingTopic(topic);

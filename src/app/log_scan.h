@@ -47,7 +47,6 @@ class LogScan {
   std::unique_ptr<Reader> reader_;
   std::vector<Part> parts_;  // By slot.
   bool follow_ = false;
-  int idle_polls_ = 0;
 };
 
 // Partition count of `topic`, or kNotFound with what to do.

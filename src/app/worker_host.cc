@@ -129,7 +129,11 @@ Status WorkerHost::Start() {
   }
   SetBuildInfo(registry_, BuildFacts{std::string(BuildVersion()), std::string(BuildRevision()),
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
-  Result<WorkerLog> log = log_.OpenWorker(options_.transport.group, options_.transport.topics);
+  Result<WorkerLog> log =
+      log_.OpenWorker({.group = options_.transport.group,
+                       .topics = options_.transport.topics,
+                       .mode = options_.delivery.mode,
+                       .transaction_timeout = options_.delivery.transaction_timeout});
   if (!log.ok()) return log.status();
   const WorkerOptions worker{options_.transport.group, options_.transport.topics, options_.delivery,
                              options_.retry,           options_.executor,         options_.fairness,

@@ -273,8 +273,8 @@ TEST_F(LoaderTest, ChecksWhatMustHoldBetweenSettings) {
 }
 
 TEST_F(LoaderTest, ModeThatIsNotOfferedIsAnError) {
-  sources_.flags = {{"-s", "delivery.mode", "at-least-once"}};
-  EXPECT_EQ(Load().errors, (Errors{"-s: delivery.mode: 'at-least-once' is not offered yet in this "
+  sources_.flags = {{"-s", "delivery.mode", "at-most-once"}};
+  EXPECT_EQ(Load().errors, (Errors{"-s: delivery.mode: 'at-most-once' is not offered yet in this "
                                    "version; use exactly-once"}));
 }
 

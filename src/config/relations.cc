@@ -19,8 +19,7 @@ constexpr std::array<SettingOrder, 6> kOrders = {{
     {"retry.initial_backoff", "retry.max_backoff", "the first wait is the shortest"},
 }};
 
-constexpr std::array<SettingNotOffered, 2> kNotOffered = {{
-    {"delivery.mode", "at-least-once", "exactly-once"},
+constexpr std::array<SettingNotOffered, 1> kNotOffered = {{
     {"delivery.mode", "at-most-once", "exactly-once"},
 }};
 

@@ -39,7 +39,9 @@ Status CommitLoop::Settle(SealedUnit* unit) {
       parts_.ledger.Restore(unit, {});
       return fatal ? result.status : result.status.WithContext("gave up at the drain deadline");
     }
-    const bool close_waits = parts_.ledger.CloseWaits();
+    // Until the log has said whether it has this unit, nothing else may be made of its outcomes.
+    const bool unknown = result.outcome == CommitOutcome::kUnknown;
+    const bool close_waits = !unknown && parts_.ledger.CloseWaits();
     if (close_waits) parts_.ledger.Restore(unit, {});
     std::this_thread::sleep_for(backoff_.Next());
     if (close_waits) return Status::Ok();
@@ -57,6 +59,7 @@ void CommitLoop::Report(const CommitResult& result, const SealedUnit& unit) {
       parts_.probe.OnCommitFailed("fatal");
       return;
     case CommitOutcome::kRetry:
+    case CommitOutcome::kUnknown:
       break;
   }
   parts_.probe.OnCommitFailed("retried");

@@ -4,8 +4,9 @@ namespace millrace {
 
 void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
   set.Enum("delivery.mode", &options.mode, {"exactly-once", "at-least-once", "at-most-once"},
-           "What happens to outcomes when a worker fails. This version offers `exactly-once` only: "
-           "each request gets one outcome, committed together with its offset.");
+           "What happens to outcomes when a worker fails. `exactly-once`: each request gets one "
+           "outcome, committed together with its offset. `at-least-once` (Kafka): outcomes first, "
+           "offsets after; a crash repeats some. `at-most-once` is not offered by this version.");
   set.Duration("delivery.commit_interval", &options.commit_interval, Millis(1), Millis(60'000),
                "Longest time that a finished outcome waits for its unit of work to be committed; "
                "longer means fewer, larger commits and later results.");
@@ -19,6 +20,10 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
               "Outcomes in one unit of work; a full unit is committed at once.");
   set.Bytes("delivery.max_unit_bytes", &options.max_unit_bytes, 64 << 10, std::int64_t{1} << 30,
             "Encoded bytes in one unit of work; a full unit is committed at once.");
+  set.Duration("delivery.transaction_timeout", &options.transaction_timeout, Millis(1'000),
+               Millis(15'000),
+               "Kafka: how long the cluster lets one unit of work be open before it aborts it; how "
+               "long the partitions of a worker that died can stay blocked.");
   set.Duration(
       "delivery.drain_timeout", &options.drain_timeout, Millis(0), Millis(600'000),
       "Time that a stopping worker may take to finish and commit what it has read; what is "

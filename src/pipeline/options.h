@@ -4,10 +4,9 @@
 #include <cstdint>
 
 #include "base/settings.h"
+#include "transport/options.h"
 
 namespace millrace {
-
-enum class DeliveryMode : std::uint8_t { kExactlyOnce, kAtLeastOnce, kAtMostOnce };
 
 struct DeliveryOptions {
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
@@ -16,6 +15,7 @@ struct DeliveryOptions {
   std::int64_t max_in_flight_bytes = 64 << 20;
   std::int64_t max_unit_records = 8192;
   std::int64_t max_unit_bytes = 16 << 20;
+  Millis transaction_timeout{10'000};
   Millis drain_timeout{10'000};
 };
 

@@ -86,7 +86,7 @@ class WorkerTest : public ::testing::Test {
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
     ModelTable models;
     models.Add(std::move(loaded).value(), BatchPolicy{});
-    Result<WorkerLog> log = log_->OpenWorker("g", options_.topics);
+    Result<WorkerLog> log = log_->OpenWorker({.group = "g", .topics = options_.topics});
     EXPECT_TRUE(log.ok()) << log.status().ToString();
     return std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value(),
                                     std::move(models));
@@ -132,7 +132,7 @@ class WorkerTest : public ::testing::Test {
   void ForEach(const std::string& topic, F f) {
     std::vector<Reader::Start> starts;
     std::int64_t remaining = 0;
-    const std::vector<TopicInfo> topics = log_->DescribeTopics().value();
+    const std::vector<TopicInfo> topics = log_->DescribeTopics({}).value();
     for (const TopicInfo& info : topics) {
       if (info.spec.name != topic) continue;
       for (const PartitionInfo& partition : info.partitions) {

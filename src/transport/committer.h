@@ -28,10 +28,11 @@ struct UnitOfWork {
   std::span<const PartitionPosition> positions;
 };
 
-// An attempt whose answer was lost (an error after the log had taken it) is found out by `base`: a
-// log that stands at `next` already has the unit, and the answer is kCommitted.
+// An attempt whose answer was lost (an error after the log had taken it) is found out by the
+// positions: a log that stands at `next` already has the unit, and the answer is kCommitted.
 enum class CommitOutcome {
   kCommitted,  // Durable and visible.
+  kUnknown,    // Not known yet, the log is away: ask again with the same unit, and with no other.
   kRetry,      // Nothing of it is visible; the same unit may be tried again.
   kLost,       // Nothing of it is visible; `lost` partitions are not ours any more.
   kFatal,      // Nothing of it is visible and this worker cannot go on (fenced, damaged log).

@@ -82,13 +82,33 @@ class Reader {
   virtual Status Assign(std::span<const Start> starts) = 0;
   // Like Source::Poll. Records of one partition in offset order.
   virtual Status Poll(const PollLimits& limits, RecordBatch* batch) = 0;
+  // The next offset that a Poll may give, as far as it is known: it moves past offsets that carry
+  // no record (transaction markers, aborted and compacted records) once they were looked at. A
+  // partition was read to `end` when Position >= end. REQUIRES: `slot` was assigned.
+  virtual Offset Position(PartitionSlot slot) const = 0;
   virtual void Wake() = 0;
+};
+
+struct WorkerLogOptions {
+  std::string group;
+  TopicOptions topics = {};
+  DeliveryMode mode = DeliveryMode::kExactlyOnce;
+  Millis transaction_timeout{10'000};  // Kafka: what the coordinator gives one unit of work.
 };
 
 // What a worker needs, made together because a commit names the group's membership.
 struct WorkerLog {
   std::unique_ptr<Source> source;
   std::unique_ptr<Committer> committer;  // Destroy before `source`.
+  // The largest result that the log takes, key and headers included; 0: no limit of its own.
+  std::size_t max_result_bytes = 0;
+};
+
+// A partition that holds records of a transaction that is neither committed nor aborted.
+struct OpenTransaction {
+  TopicPartition partition;
+  Offset stable;  // Where readers of committed records stop.
+  Offset end;
 };
 
 class Log {
@@ -97,7 +117,8 @@ class Log {
 
   // Errors: kAlreadyExists.
   virtual Status CreateTopic(const TopicSpec& spec) = 0;
-  virtual Result<std::vector<TopicInfo>> DescribeTopics() = 0;
+  // Those of `names` that exist, or all when it is empty; ends are those of committed records.
+  virtual Result<std::vector<TopicInfo>> DescribeTopics(const std::vector<std::string>& names) = 0;
   // Committed position of `group` for every partition of `topic` that has one.
   virtual Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
                                                                   const std::string& topic) = 0;
@@ -105,8 +126,12 @@ class Log {
   virtual Result<std::unique_ptr<Producer>> NewProducer() = 0;
   virtual Result<std::unique_ptr<Reader>> NewReader() = 0;
   // Joins `group` as a worker. kAlreadyExists with a message that names the other worker when the
-  // log allows one worker a group and there is one.
-  virtual Result<WorkerLog> OpenWorker(const std::string& group, const TopicOptions& topics) = 0;
+  // log allows one worker a group and there is one. kUnavailable: the log is away, try again.
+  // kNotFound with all of the topics that are missing.
+  virtual Result<WorkerLog> OpenWorker(const WorkerLogOptions& options) = 0;
+  // Partitions of `topics` with a transaction that is open at this moment.
+  virtual Result<std::vector<OpenTransaction>> OpenTransactions(
+      const std::vector<std::string>& topics) = 0;
 };
 
 }  // namespace millrace

@@ -10,6 +10,8 @@
 namespace millrace {
 
 enum class TransportKind : std::uint8_t { kKafka, kLocal };
+// What a crash may do to outcomes. At least once: repeat some. At most once: lose some.
+enum class DeliveryMode : std::uint8_t { kExactlyOnce, kAtLeastOnce, kAtMostOnce };
 enum class LocalDurability : std::uint8_t { kFull, kNormal };
 
 struct TopicOptions {
@@ -24,12 +26,18 @@ struct LocalLogOptions {
   LocalDurability durability = LocalDurability::kFull;
 };
 
+struct KafkaOptions {
+  std::string brokers = "localhost:9092";  // host:port, comma-separated.
+  std::string instance_id;                 // group.instance.id; empty: a dynamic member.
+  std::string slot;  // transactional.id is <group>-<slot>; empty: one of this host's.
+  bool allow_unsafe = false;
+  std::map<std::string, std::string> properties;  // By librdkafka's own names.
+};
+
 struct TransportOptions {
   TransportKind kind = TransportKind::kKafka;
-  std::string brokers = "localhost:9092";  // kafka.brokers: host:port, comma-separated.
   std::string group = "millrace";
-  // kafka.properties: straight to librdkafka; a later version reads them.
-  std::map<std::string, std::string> kafka_properties;
+  KafkaOptions kafka;
   TopicOptions topics;
   LocalLogOptions local;
 };

@@ -122,7 +122,7 @@ class ResultWatcher {
 };
 
 Result<std::unique_ptr<Reader>> ReaderAtEnd(Log& log, const std::string& topic) {
-  Result<std::vector<TopicInfo>> topics = log.DescribeTopics();
+  Result<std::vector<TopicInfo>> topics = log.DescribeTopics({});
   if (!topics.ok()) return topics.status();
   std::vector<Reader::Start> starts;
   for (const TopicInfo& info : *topics) {

@@ -17,9 +17,6 @@ namespace {
 
 constexpr PollLimits kScanLimits = {
     .max_records = 4096, .max_bytes = 8 << 20, .max_wait = Millis(100)};
-// A partition's last offsets may carry no record that a reader is given; after this many polls
-// without any, it is taken as read.
-constexpr int kMaxIdlePolls = 3;
 
 using Committed = std::map<std::int32_t, Offset>;
 
@@ -89,11 +86,12 @@ class Audit {
   Status Look() {
     auto committed = log_.CommittedOffsets(options_.group, topics_.requests);
     if (!committed.ok()) return committed.status();
-    auto outcomes = log_.DescribeTopics();
+    const std::vector<std::string> names = {topics_.requests, topics_.results, topics_.dlq};
+    auto outcomes = log_.DescribeTopics(names);
     if (!outcomes.ok()) return outcomes.status();
     auto settled = log_.CommittedOffsets(options_.group, topics_.requests);
     if (!settled.ok()) return settled.status();
-    auto requests = log_.DescribeTopics();
+    auto requests = log_.DescribeTopics(names);
     if (!requests.ok()) return requests.status();
     const struct {
       const std::vector<TopicInfo>& from;
@@ -171,10 +169,8 @@ class Audit {
     const Reader::Start starts[] = {{{topic_, partition.partition}, partition.start}};
     MILLRACE_RETURN_IF_ERROR(reader_->Assign(starts));
     Offset next = partition.start;
-    int idle = 0;
-    while (next < partition.end && idle < kMaxIdlePolls) {
+    while (reader_->Position(PartitionSlot(0)) < partition.end) {
       MILLRACE_RETURN_IF_ERROR(reader_->Poll(kScanLimits, &batch_));
-      idle = batch_.records.empty() ? idle + 1 : 0;
       for (const Record& record : batch_.records) {
         if (record.offset < next) {
           return {StatusCode::kInternal, fmt::format("the reader gave offset {} after {}",

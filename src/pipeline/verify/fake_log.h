@@ -36,6 +36,7 @@ class FakeLog final : public Log {
 
   std::map<std::string, Topic> topics;
   std::map<std::string, std::map<std::string, std::map<std::int32_t, Offset>>> committed;
+  std::vector<OpenTransaction> open_transactions;
   // Called at the start of the n-th look at the log (CommittedOffsets, DescribeTopics), from 1.
   std::function<void(int look)> on_look;
 
@@ -45,7 +46,7 @@ class FakeLog final : public Log {
     return Status::Ok();
   }
 
-  Result<std::vector<TopicInfo>> DescribeTopics() override {
+  Result<std::vector<TopicInfo>> DescribeTopics(const std::vector<std::string>&) override {
     Look();
     std::vector<TopicInfo> infos;
     for (const auto& [name, topic] : topics) {
@@ -79,7 +80,10 @@ class FakeLog final : public Log {
   Result<std::unique_ptr<Reader>> NewReader() override {
     return std::unique_ptr<Reader>(std::make_unique<FakeReader>(this));
   }
-  Result<WorkerLog> OpenWorker(const std::string&, const TopicOptions&) override {
+  Result<std::vector<OpenTransaction>> OpenTransactions(const std::vector<std::string>&) override {
+    return open_transactions;
+  }
+  Result<WorkerLog> OpenWorker(const WorkerLogOptions&) override {
     return Status(StatusCode::kUnsupported, "a fake log runs no worker");
   }
 
@@ -136,6 +140,9 @@ class FakeLog final : public Log {
           found.emplace_back(slot, &stored);
           starts_[slot].offset = Offset(stored.offset + 1);
         }
+        if (found.size() < limits.max_records) {
+          starts_[slot].offset = std::max(starts_[slot].offset, Offset(partition.end));
+        }
       }
       std::size_t bytes = 0;
       for (const auto& [slot, stored] : found) {
@@ -146,6 +153,7 @@ class FakeLog final : public Log {
       for (const auto& [slot, stored] : found) Copy(slot, *stored, batch);
       return Status::Ok();
     }
+    Offset Position(PartitionSlot slot) const override { return starts_[slot.index()].offset; }
     void Wake() override {}
 
    private:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+#include <algorithm>
 
 #include <cstring>
 #include <filesystem>
@@ -77,7 +78,7 @@ class LocalLog final : public Log {
     return status;
   }
 
-  Result<std::vector<TopicInfo>> DescribeTopics() override;
+  Result<std::vector<TopicInfo>> DescribeTopics(const std::vector<std::string>& names) override;
   Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
                                                           const std::string& topic) override;
   Result<std::vector<std::string>> Groups() override;
@@ -89,8 +90,13 @@ class LocalLog final : public Log {
 
   Result<std::unique_ptr<Reader>> NewReader() override { return local::NewReader(context_); }
 
-  Result<WorkerLog> OpenWorker(const std::string& group, const TopicOptions& topics) override {
-    auto membership = Join(context_, group, topics);
+  Result<WorkerLog> OpenWorker(const WorkerLogOptions& options) override {
+    if (options.mode != DeliveryMode::kExactlyOnce) {
+      return Status(StatusCode::kConfiguration,
+                    "delivery.mode: the local log offers exactly-once only, which costs nothing "
+                    "more there");
+    }
+    auto membership = Join(context_, options.group, options.topics);
     if (!membership.ok()) return membership.status();
     auto source = NewSource(context_, *membership);
     if (!source.ok()) return source.status();
@@ -101,6 +107,11 @@ class LocalLog final : public Log {
     worker.source = std::move(*source);
     worker.committer = std::move(*committer);
     return worker;
+  }
+
+  // A commit of the local log is one atomic step: nothing is ever open.
+  Result<std::vector<OpenTransaction>> OpenTransactions(const std::vector<std::string>&) override {
+    return std::vector<OpenTransaction>();
   }
 
  private:
@@ -114,7 +125,7 @@ class LocalLog final : public Log {
   Writer control_;
 };
 
-Result<std::vector<TopicInfo>> LocalLog::DescribeTopics() {
+Result<std::vector<TopicInfo>> LocalLog::DescribeTopics(const std::vector<std::string>& names) {
   const std::lock_guard<std::mutex> guard(mutex_);
   MILLRACE_RETURN_IF_ERROR(OpenControl());
   auto topics = ReadTopics(control_.connection());
@@ -124,6 +135,9 @@ Result<std::vector<TopicInfo>> LocalLog::DescribeTopics() {
       "SELECT start, next FROM partitions WHERE topic = ?1 ORDER BY number", &state));
   std::vector<TopicInfo> infos;
   for (TopicRow& topic : *topics) {
+    if (!names.empty() && std::find(names.begin(), names.end(), topic.spec.name) == names.end()) {
+      continue;
+    }
     TopicInfo& info = infos.emplace_back();
     info.spec = std::move(topic.spec);
     state.Bind(1, topic.id);

@@ -76,7 +76,7 @@ BENCHMARK(BM_Produce)->Iterations(1)->Unit(benchmark::kMillisecond)->UseRealTime
 void BM_Poll(benchmark::State& state) {
   const auto log = FreshLog();
   Produce(*log);
-  auto worker = log->OpenWorker("bench", {});
+  auto worker = log->OpenWorker({.group = "bench"});
   if (!worker.ok()) std::abort();
   IgnoringListener listener;
   if (!worker->source->Start(&listener).ok()) std::abort();
@@ -94,7 +94,7 @@ BENCHMARK(BM_Poll)->Iterations(1)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void BM_Commit(benchmark::State& state) {
   const auto log = FreshLog();
-  auto worker = log->OpenWorker("bench", {});
+  auto worker = log->OpenWorker({.group = "bench"});
   if (!worker.ok()) std::abort();
   IgnoringListener listener;
   if (!worker->source->Start(&listener).ok()) std::abort();

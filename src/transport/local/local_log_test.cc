@@ -122,14 +122,14 @@ TEST(LocalLog, SaysHowToMakeAMissingTopic) {
   EXPECT_NE(status.message().find("millrace topics create --transport local --data " + dir.path()),
             std::string::npos)
       << status.message();
-  EXPECT_EQ(log->OpenWorker("g", {}).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(log->OpenWorker({.group = "g"}).status().code(), StatusCode::kNotFound);
 }
 
 TEST(LocalLog, RemembersItsTopics) {
   TempDir dir;
   OpenLogWithTopics(dir.path());
   const auto log = OpenLog(dir.path());
-  const auto topics = log->DescribeTopics();
+  const auto topics = log->DescribeTopics({});
   ASSERT_TRUE(topics.ok());
   ASSERT_EQ(topics->size(), 4u);
   const TopicInfo& events = (*topics)[3];
@@ -147,7 +147,7 @@ TEST(LocalLog, RemembersItsTopics) {
   again.name = "other";
   again.partitions = 0;
   EXPECT_EQ(log->CreateTopic(again).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(log->DescribeTopics()->size(), 4u);
+  EXPECT_EQ(log->DescribeTopics({})->size(), 4u);
 }
 
 TEST(LocalLog, RefusesAFormatOfALaterVersion) {

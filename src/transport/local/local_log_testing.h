@@ -71,7 +71,7 @@ inline Stored Copy(const Record& record) {
 
 // Everything that `topic` holds, partition after partition.
 inline std::vector<Stored> ReadAll(Log& log, const std::string& topic) {
-  const auto topics = log.DescribeTopics();
+  const auto topics = log.DescribeTopics({});
   EXPECT_TRUE(topics.ok()) << topics.status().ToString();
   std::vector<Reader::Start> starts;
   for (const TopicInfo& info : *topics) {

@@ -68,7 +68,7 @@ void FillUnit(UnitBuilder& unit) {
 }
 
 void PlayCommitter(Log& log) {
-  auto worker = log.OpenWorker("g", {});
+  auto worker = log.OpenWorker({.group = "g"});
   ASSERT_TRUE(worker.ok()) << worker.status().ToString();
   NotingListener listener;
   ASSERT_TRUE(worker->source->Start(&listener).ok());
@@ -105,7 +105,7 @@ TEST(LocalLogRole, DISABLED_Play) {
     while (true) ASSERT_TRUE(AppendOne(*log, kRequests, Keyed("k", "v")).ok());
   }
   if (role == "work-for-ever") {
-    auto worker = log->OpenWorker("g", {});
+    auto worker = log->OpenWorker({.group = "g"});
     ASSERT_TRUE(worker.ok());
     std::ofstream(RoleVariable("MILLRACE_TEST_DIR") + "/joined") << getpid();
     while (true) std::this_thread::sleep_for(Millis(1000));
@@ -172,14 +172,14 @@ TEST(LocalLogProcesses, NamesTheOtherWorkerAndTakesOverWhenItDies) {
   while (!std::filesystem::exists(dir.path() + "/joined")) {
     std::this_thread::sleep_for(Millis(5));
   }
-  const auto refused = log->OpenWorker("g", {});
+  const auto refused = log->OpenWorker({.group = "g"});
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.status().code(), StatusCode::kAlreadyExists);
   EXPECT_NE(refused.status().message().find("pid " + std::to_string(other)), std::string::npos)
       << refused.status().message();
   kill(other, SIGKILL);
   ExitCode(other);
-  EXPECT_TRUE(log->OpenWorker("g", {}).ok());
+  EXPECT_TRUE(log->OpenWorker({.group = "g"}).ok());
 }
 
 TEST(LocalLogProcesses, AnAppendElsewhereWakesAWaitingReader) {
@@ -214,7 +214,7 @@ TEST(LocalLogProcesses, TwoProducersAndAReaderLoseNothing) {
   auto log = OpenLogWithTopics(dir.path());
   const pid_t a = Start("produce-a", dir.path());
   const pid_t b = Start("produce-b", dir.path());
-  auto worker = log->OpenWorker("g", {});
+  auto worker = log->OpenWorker({.group = "g"});
   ASSERT_TRUE(worker.ok());
   NotingListener listener;
   ASSERT_TRUE(worker->source->Start(&listener).ok());
@@ -269,7 +269,7 @@ TEST(LocalLogDisk, AFullDiskIsARetryAndGoesOnWhenSpaceIsFreed) {
   SmallDisk disk;
   if (!disk.mounted()) GTEST_SKIP() << "cannot mount a small tmpfs (root only): " << disk.why();
   auto log = OpenLogWithTopics(disk.path());
-  auto worker = log->OpenWorker("g", {});
+  auto worker = log->OpenWorker({.group = "g"});
   ASSERT_TRUE(worker.ok());
   auto producer = log->NewProducer();
   ASSERT_TRUE(producer.ok());

@@ -20,7 +20,7 @@ class LocalWorkerTest : public testing::Test {
   }
 
   void Join() {
-    auto worker = log_->OpenWorker("g", {});
+    auto worker = log_->OpenWorker({.group = "g"});
     ASSERT_TRUE(worker.ok()) << worker.status().ToString();
     worker_ = std::move(*worker);
     listener_ = NotingListener();
@@ -156,14 +156,14 @@ TEST_F(LocalWorkerTest, DropsTheWorkOfAnotherEpoch) {
 
 TEST_F(LocalWorkerTest, RefusesASecondWorkerOfTheGroup) {
   auto second_log = OpenLog(dir_.path());
-  const auto second = second_log->OpenWorker("g", {});
+  const auto second = second_log->OpenWorker({.group = "g"});
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.status().code(), StatusCode::kAlreadyExists);
   const std::string pid = "pid " + std::to_string(getpid());
   EXPECT_NE(second.status().message().find(pid), std::string::npos) << second.status().message();
   EXPECT_NE(second.status().message().find("use another -g"), std::string::npos);
   // Another group is welcome, and the first goes on.
-  EXPECT_TRUE(second_log->OpenWorker("g/2 \"x\"", {}).ok());
+  EXPECT_TRUE(second_log->OpenWorker({.group = "g/2 \"x\""}).ok());
   UnitBuilder unit;
   unit.Position(0, 0);
   EXPECT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
@@ -174,7 +174,7 @@ TEST_F(LocalWorkerTest, CommitsNothingWhenFenced) {
   // Whoever deletes the lock file lets a second worker in.
   std::filesystem::remove(dir_.path() + "/group-g.lock");
   auto second_log = OpenLog(dir_.path());
-  auto second = second_log->OpenWorker("g", {});
+  auto second = second_log->OpenWorker({.group = "g"});
   ASSERT_TRUE(second.ok()) << second.status().ToString();
   UnitBuilder unit;
   unit.Output(OutputTopic::kResults, "r", "v").Position(0, 1);

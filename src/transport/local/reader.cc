@@ -52,6 +52,10 @@ class LocalReader final : public Reader {
     return status;
   }
 
+  Offset Position(PartitionSlot slot) const override {
+    return Offset(scanner_.partitions().at(slot.index()).position);
+  }
+
   void Wake() override { scanner_.Wake(); }
 
  private:

@@ -46,7 +46,7 @@ class RetentionTest : public testing::Test {
   }
 
   PartitionInfo Partition(const std::string& topic) {
-    const auto topics = log_->DescribeTopics();
+    const auto topics = log_->DescribeTopics({});
     for (const TopicInfo& info : *topics) {
       if (info.spec.name == topic) return info.partitions[0];
     }
@@ -96,7 +96,7 @@ TEST_F(RetentionTest, RemovesInManySmallTransactions) {
 }
 
 TEST_F(RetentionTest, KeepsWhatAGroupHasStillToRead) {
-  auto worker = log_->OpenWorker("g", {});
+  auto worker = log_->OpenWorker({.group = "g"});
   ASSERT_TRUE(worker.ok());
   Append(kRequests, "k", kNow - 2 * kDay, false, 10);
   EXPECT_EQ(Run(kNow), 0);

@@ -43,6 +43,7 @@ class Scanner {
   // What to read; Record::slot is the index. Replaces what was there.
   void Assign(std::vector<Partition> partitions);
   std::vector<Partition>& partitions() { return partitions_; }
+  const std::vector<Partition>& partitions() const { return partitions_; }
 
   // As Source::Poll. Also returns, with no record, when a partition was `skipped`.
   Status Poll(const PollLimits& limits, RecordBatch* batch);
