@@ -36,10 +36,23 @@ build: setup  ## Build build/millrace (release)
 	@$(call configure,release)
 	@$(call compile,release)
 
+.PHONY: setup-kafka
+setup-kafka:
+	@tools/setup/packages.sh kafka
+	@tools/setup/kafka.sh >/dev/null
+
 .PHONY: test
-test: build  ## Unit tests, fuzz corpora, house rules and system tests
+test: build setup-kafka  ## Unit tests, fuzz corpora, house rules and system tests
 	@$(call unit,release)
 	@$(call system)
+
+.PHONY: kafka-up
+kafka-up: setup-kafka  ## Start a Kafka broker here (KAFKA_VERSION, KAFKA_PORT, NODES=3)
+	@tools/kafka/up
+
+.PHONY: kafka-down
+kafka-down:  ## Stop what kafka-up started; the data stays in build/kafka
+	@tools/kafka/down
 
 .PHONY: demo
 demo: build  ## Run everything on this machine with two real data sets (no broker needed)

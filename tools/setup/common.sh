@@ -70,6 +70,28 @@ download() {
   rm -rf "$dir"
 }
 
+# install_dir NAME FUNCTION: runs FUNCTION with a fresh folder that becomes $cache/NAME when it
+# succeeded.
+install_dir() {
+  local target=$cache/$1 staging
+  [ ! -e "$target/.complete" ] || return 0
+  staging=$(mktemp -d "$cache/.new.XXXXXX")
+  chmod 755 "$staging"
+  "$2" "$staging"
+  touch "$staging/.complete"
+  rm -rf "$target"
+  mv "$staging" "$target"
+  say "ready: $target"
+}
+
+# all_ready NAME...: whether each $cache/NAME was installed to its end.
+all_ready() {
+  local name
+  for name in "$@"; do
+    [ -e "$cache/$name/.complete" ] || return 1
+  done
+}
+
 # install_packages PACKAGE...: installs those Debian packages that are missing; no apt call when
 # none is.
 install_packages() {

@@ -7,20 +7,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 source "$setup_dir/versions.env"
 readonly ort_headers_suite=trixie
 
-# install_dir NAME FUNCTION: runs FUNCTION with a fresh folder that becomes $cache/NAME when it
-# succeeded.
-install_dir() {
-  local target=$cache/$1 staging
-  [ ! -e "$target/.complete" ] || return 0
-  staging=$(mktemp -d "$cache/.new.XXXXXX")
-  chmod 755 "$staging"
-  "$2" "$staging"
-  touch "$staging/.complete"
-  rm -rf "$target"
-  mv "$staging" "$target"
-  say "ready: $target"
-}
-
 # The npm package of the JavaScript client carries librdkafka's C sources; nothing of the package is
 # run.
 install_rdkafka() {
@@ -121,13 +107,6 @@ install_ort_headers() {
     "$work"/usr/include/onnxruntime/onnxruntime_*_config_keys.h "$1/include/"
   cp "$work"/usr/share/doc/libonnxruntime-dev/copyright "$1/"
   rm -rf "$work"
-}
-
-all_ready() {
-  local name
-  for name in "$@"; do
-    [ -e "$cache/$name/.complete" ] || return 1
-  done
 }
 
 all_ready "onnxruntime-$ort" "onnxruntime-headers-$ort_headers" "librdkafka-$rdkafka" && exit 0
