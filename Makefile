@@ -95,5 +95,5 @@ format: setup-clang  ## Format the C++ sources in place
 	@git ls-files -z 'src/*.h' 'src/*.cc' 'tests/*.cc' | xargs -0 clang-format-14 -i
 
 .PHONY: clean
-clean:  ## Remove the build folders (the cache stays)
+clean: kafka-down  ## Remove the build folders (the cache stays)
 	rm -rf build build-debug build-asan build-tsan build-fuzz

@@ -1,0 +1,101 @@
+"""Fixtures that give a test a real Kafka broker.
+
+`kafka` is one broker for the whole run: use it for everything that does not harm it. `own_kafka` is
+a broker for one test, to be killed and paused at will; `start_kafka` makes any other cluster.
+"""
+
+import dataclasses
+import itertools
+import re
+import uuid
+
+import pytest
+
+from cluster import KafkaCluster
+
+_clusters = pytest.StashKey[list]()
+_number = itertools.count()
+_run = uuid.uuid4().hex[:6]
+
+
+@dataclasses.dataclass(frozen=True)
+class Topics:
+    """The topics of one test, and a group name that no other test has."""
+
+    requests: str
+    results: str
+    dlq: str
+    events: str
+    group: str
+
+    @property
+    def settings(self):
+        """The worker's arguments that name them: `-s topics.requests=...`, `-g ...`."""
+        names = [f"topics.{name}={getattr(self, name)}"
+                 for name in ("requests", "results", "dlq", "events")]
+        return [word for name in names for word in ("-s", name)] + ["-g", self.group]
+
+
+def topics_for(test_name, cluster, partitions=4):
+    """Creates the topics of one test in `cluster`; the results get as many partitions."""
+    stem = f"{re.sub('[^a-z0-9]+', '-', test_name.lower()).strip('-')[:60]}-{_run}-{next(_number)}"
+    topics = Topics(*(f"{stem}.{name}" for name in ("requests", "results", "dlq", "events")),
+                    group=stem)
+    cluster.create_topics({topics.requests: partitions, topics.results: partitions, topics.dlq: 2})
+    cluster.create_topic(topics.events, 1, cleanup_policy="compact")
+    return topics
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    """The broker that the tests share."""
+    # Nobody kills this one: a machine that is busy for seconds must not make it look dead.
+    cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"),
+                           properties={"broker.session.timeout.ms": 18000})
+    try:
+        yield cluster.start()
+    finally:
+        cluster.kill()
+
+
+@pytest.fixture
+def start_kafka(tmp_path, request):
+    """start_kafka(nodes=1, **KafkaCluster's keywords) -> a running cluster, gone after the test."""
+    clusters = request.node.stash.setdefault(_clusters, [])
+
+    def start(nodes=1, **keywords):
+        cluster = KafkaCluster(tmp_path / f"kafka-{len(clusters)}", **keywords)
+        clusters.append(cluster)
+        return cluster.start(nodes)
+
+    yield start
+    for cluster in clusters:
+        cluster.kill()
+
+
+@pytest.fixture
+def own_kafka(start_kafka):
+    """A broker of this test's own, which it may kill, restart and pause."""
+    return start_kafka()
+
+
+@pytest.fixture
+def make_topics(request):
+    """make_topics(cluster, partitions=4) -> Topics of this test in that cluster."""
+    return lambda cluster, partitions=4: topics_for(request.node.name, cluster, partitions)
+
+
+@pytest.fixture
+def topics(kafka, make_topics):
+    """Topics of this test alone in the shared broker."""
+    return make_topics(kafka)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed and report.when == "call":
+        shared = item.funcargs.get("kafka") if hasattr(item, "funcargs") else None
+        for cluster in [*item.stash.get(_clusters, []), *([shared] if shared else [])]:
+            report.sections.append(("brokers", cluster.tails()))
