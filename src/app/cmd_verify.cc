@@ -19,6 +19,7 @@ namespace {
 struct VerifyFlags {
   bool allow_empty = false;
   std::size_t examples = 10;
+  std::string open_wait = "15s";
 };
 
 struct Line {
@@ -40,6 +41,17 @@ static_assert(std::size(kLines) == kViolations);
 
 double Seconds(Nanos duration) { return std::chrono::duration<double>(duration).count(); }
 
+void WriteExamples(std::string_view name, const std::vector<ViolationExample>& examples,
+                   JsonWriter& json) {
+  if (examples.empty()) return;
+  json.Key(name).BeginArray();
+  for (const ViolationExample& example : examples) {
+    json.BeginObject().Member("where", example.where).Member("detail", example.detail);
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
 void PrintJson(const std::string& group, const LogAudit& audit, double seconds) {
   const AuditReport& report = audit.report;
   std::string out;
@@ -57,17 +69,20 @@ void PrintJson(const std::string& group, const LogAudit& audit, double seconds) 
   for (const std::string& note : audit.notes) json.Value(note);
   json.EndArray().Key("examples").BeginObject();
   for (const Line& line : kLines) {
-    const auto& examples = report.examples[static_cast<std::size_t>(line.violation)];
-    if (examples.empty()) continue;
-    json.Key(ViolationName(line.violation)).BeginArray();
-    for (const ViolationExample& example : examples) {
-      json.BeginObject().Member("where", example.where).Member("detail", example.detail);
-      json.EndObject();
-    }
-    json.EndArray();
+    WriteExamples(ViolationName(line.violation),
+                  report.examples[static_cast<std::size_t>(line.violation)], json);
   }
+  WriteExamples("open_transactions", report.open_examples, json);
   json.EndObject().EndObject();
   fmt::print("{}\n", out);
+}
+
+void PrintExamples(const std::vector<ViolationExample>& examples, std::int64_t count) {
+  for (const ViolationExample& example : examples) {
+    fmt::print("      {}  {}\n", Printable(example.where), Printable(example.detail));
+  }
+  const auto shown = static_cast<std::int64_t>(examples.size());
+  if (shown > 0 && shown < count) fmt::print("      … and {} more\n", Grouped(count - shown));
 }
 
 void PrintViolations(const AuditReport& report, bool colour) {
@@ -82,12 +97,7 @@ void PrintViolations(const AuditReport& report, bool colour) {
     fmt::print("  {}{}{} {:<21}{:>10}", tint, mark, plain, ViolationName(line.violation),
                Grouped(count));
     fmt::print("{}{}\n", count == 0 ? "" : "   ", count == 0 ? "" : line.meaning);
-    const auto& examples = report.examples[static_cast<std::size_t>(line.violation)];
-    for (const ViolationExample& example : examples) {
-      fmt::print("      {}  {}\n", Printable(example.where), Printable(example.detail));
-    }
-    const auto shown = static_cast<std::int64_t>(examples.size());
-    if (shown > 0 && shown < count) fmt::print("      … and {} more\n", Grouped(count - shown));
+    PrintExamples(report.examples[static_cast<std::size_t>(line.violation)], count);
   }
 }
 
@@ -104,6 +114,7 @@ void PrintTable(const CommandContext& context, const LogAudit& audit, double sec
   }
   const bool colour = context.stdout_is_terminal && std::getenv("NO_COLOR") == nullptr;
   PrintViolations(report, colour);
+  PrintExamples(report.open_examples, report.open_transactions);
   fmt::print("  open transactions {}   examined {} records in {:.1f} s\n",
              Grouped(report.open_transactions), Grouped(report.examined), seconds);
   for (const std::string& note : audit.notes) fmt::print("  note: {}\n", note);
@@ -117,6 +128,10 @@ void PrintTable(const CommandContext& context, const LogAudit& audit, double sec
 }
 
 int Verify(CommandContext& context, const VerifyFlags& flags) {
+  const Result<Millis> open_wait = ParseDuration(flags.open_wait);
+  if (!open_wait.ok()) {
+    return Fail(context.command, open_wait.status().WithContext("--open-wait"));
+  }
   auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
   const TransportOptions& transport = context.options.transport;
@@ -125,6 +140,7 @@ int Verify(CommandContext& context, const VerifyFlags& flags) {
   options.group = transport.group;
   options.checker = {
       .topics = transport.topics, .allow_empty = flags.allow_empty, .max_examples = flags.examples};
+  options.open_wait = *open_wait;
   options.progress = [&](std::string_view topic, std::int64_t done, std::int64_t total) {
     if (!progress.Due()) return;
     progress.Show(fmt::format("{} of {} records, {}", Grouped(done), Grouped(total), topic));
@@ -157,9 +173,15 @@ void RegisterVerify(CLI::App& root, CommandTable& table) {
   command->add_option("--examples", flags->examples, "How many of each kind of violation to show")
       ->type_name("N")
       ->capture_default_str();
+  command
+      ->add_option("--open-wait", flags->open_wait,
+                   "How long a transaction of a cluster may stand still before it counts as open")
+      ->type_name("TIME")
+      ->capture_default_str();
   command->footer(
       "Examples:\n"
       "  millrace verify --data ./log\n"
+      "  millrace verify -b broker:9092 --open-wait 30s\n"
       "  millrace verify --data ./log -g scoring --examples 3\n"
       "  millrace verify --data ./log -o json | jq .ok\n"
       "\n"

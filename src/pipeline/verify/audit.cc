@@ -7,9 +7,11 @@
 #include <charconv>
 #include <map>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
+#include "base/settings.h"
 #include "codec/record_reader.h"
 
 namespace millrace {
@@ -61,10 +63,22 @@ Status MissingTopic(const std::string& name) {
                       name)};
 }
 
+const OpenTransaction* FindPartition(const std::vector<OpenTransaction>& open,
+                                     const TopicPartition& partition) {
+  const auto it = std::find_if(open.begin(), open.end(), [&](const OpenTransaction& transaction) {
+    return transaction.partition == partition;
+  });
+  return it == open.end() ? nullptr : &*it;
+}
+
 class Audit {
  public:
   Audit(Log& log, const AuditOptions& options)
-      : log_(log), options_(options), topics_(options.checker.topics), checker_(options.checker) {}
+      : log_(log),
+        options_(options),
+        clock_(options.clock != nullptr ? *options.clock : SystemClock()),
+        topics_(options.checker.topics),
+        checker_(options.checker) {}
 
   Result<LogAudit> Run() {
     MILLRACE_RETURN_IF_ERROR(Look());
@@ -82,11 +96,12 @@ class Audit {
  private:
   using Visit = void (Audit::*)(std::int32_t partition, const Record& record);
 
-  // Steps 1 to 4 of the header.
+  // Steps 1 to 5 of the header.
   Status Look() {
     auto committed = log_.CommittedOffsets(options_.group, topics_.requests);
     if (!committed.ok()) return committed.status();
     const std::vector<std::string> names = {topics_.requests, topics_.results, topics_.dlq};
+    MILLRACE_RETURN_IF_ERROR(WaitForTransactions(names));
     auto outcomes = log_.DescribeTopics(names);
     if (!outcomes.ok()) return outcomes.status();
     auto settled = log_.CommittedOffsets(options_.group, topics_.requests);
@@ -110,6 +125,46 @@ class Audit {
     SetPartitions(*committed, *settled);
     NoteRetention(*settled);
     return Status::Ok();
+  }
+
+  Status WaitForTransactions(const std::vector<std::string>& names) {
+    constexpr Millis kFirstPause{10};
+    constexpr Millis kLongestPause{500};
+    const MonoTime deadline = clock_.Now() + options_.open_wait;
+    auto open = log_.OpenTransactions(names);
+    if (!open.ok()) return open.status();
+    std::vector<OpenTransaction> waiting = *open;
+    Millis pause = kFirstPause;
+    while (!waiting.empty() && clock_.Now() < deadline) {
+      Wait(std::min(pause, std::chrono::ceil<Millis>(deadline - clock_.Now())));
+      pause = std::min(pause * 2, kLongestPause);
+      open = log_.OpenTransactions(names);
+      if (!open.ok()) return open.status();
+      std::erase_if(waiting, [&](const OpenTransaction& was) {
+        const OpenTransaction* const is = FindPartition(*open, was.partition);
+        return is == nullptr || is->stable >= was.end;
+      });
+    }
+    for (const OpenTransaction& was : waiting) {
+      const OpenTransaction& is = *FindPartition(*open, was.partition);
+      if (is.stable == was.stable) {
+        checker_.AddOpenTransaction(is.partition, is.stable, is.end);
+      } else {
+        notes_.push_back(fmt::format(
+            "transactions of {}:{} ended one after the other for {}: what "
+            "was there at first could not all be read yet",
+            is.partition.topic, is.partition.partition, FormatDuration(options_.open_wait)));
+      }
+    }
+    return Status::Ok();
+  }
+
+  void Wait(Millis pause) const {
+    if (options_.wait) {
+      options_.wait(pause);
+    } else {
+      std::this_thread::sleep_for(pause);
+    }
   }
 
   void SetPartitions(const Committed& committed, const Committed& settled) {
@@ -266,6 +321,7 @@ class Audit {
 
   Log& log_;
   const AuditOptions& options_;
+  const Clock& clock_;
   const TopicOptions& topics_;
   OutcomeChecker checker_;
   RecordReader fields_;

@@ -73,12 +73,21 @@ class AuditTest : public ::testing::Test {
   }
 
   LogAudit Run() {
-    auto audit = AuditLog(log_, {.group = "g", .checker = {}, .progress = nullptr});
+    auto audit = AuditLog(
+        log_,
+        {.group = "g", .wait = [this](Millis pause) { clock_.Advance(pause); }, .clock = &clock_});
     EXPECT_TRUE(audit.ok()) << audit.status().ToString();
     return audit.ok() ? std::move(audit).value() : LogAudit{};
   }
 
+  static OpenTransaction Open(std::int32_t partition, std::int64_t stable, std::int64_t end) {
+    return {.partition = {"inference.results", partition},
+            .stable = Offset(stable),
+            .end = Offset(end)};
+  }
+
   FakeLog log_;
+  ManualClock clock_;
 };
 
 TEST_F(AuditTest, ApprovesASoundLog) {
@@ -139,9 +148,53 @@ TEST_F(AuditTest, RaisesNoFalseAlarmWhileAWorkerCommitsBetweenItsLooks) {
   EXPECT_EQ(report.in_progress, 100);
 }
 
+TEST_F(AuditTest, NamesATransactionThatHangs) {
+  SendAndAnswer(0, 100);
+  log_.open_transactions = {Open(1, 40, 47), Open(2, 10, 12)};
+  log_.on_open_look = [&](int look) {
+    if (look == 3) log_.open_transactions.pop_back();
+  };
+  const AuditReport report = Run().report;
+  EXPECT_FALSE(report.ok);
+  EXPECT_EQ(report.open_transactions, 1);
+  ASSERT_EQ(report.open_examples.size(), 1u);
+  EXPECT_EQ(report.open_examples[0].where, "inference.results:1:40");
+  EXPECT_NE(report.open_examples[0].detail.find("7 records"), std::string::npos);
+  EXPECT_EQ(clock_.Now(), MonoTime(Millis(15'000)));
+}
+
+TEST_F(AuditTest, LeavesARunningWorkersTransactionsAlone) {
+  SendAndAnswer(0, 100);
+  log_.open_transactions = {Open(1, 40, 47)};
+  log_.on_open_look = [&](int look) {
+    if (look > 1) log_.open_transactions = {Open(1, 40 + look * 3, 60)};
+  };
+  const AuditReport report = Run().report;
+  EXPECT_TRUE(report.ok);
+  EXPECT_EQ(report.open_transactions, 0);
+  EXPECT_LT(clock_.Now(), MonoTime(Millis(1'000)));
+}
+
+// A cluster ends a transaction in one partition after the other: the offsets of a unit may be
+// committed a moment before its outcomes can be read.
+TEST_F(AuditTest, WaitsForOutcomesThatACommittedTransactionStillHoldsBack) {
+  SendAndAnswer(0, 100);
+  const auto [partition, offset] = Send(100);
+  log_.committed["g"]["inference.requests"][partition] = Offset(offset + 1);
+  log_.open_transactions = {Open(0, 30, 32)};
+  log_.on_open_look = [&, at = partition, of = offset](int look) {
+    if (look != 2) return;
+    Answer(at, of);
+    log_.open_transactions.clear();
+  };
+  const AuditReport report = Run().report;
+  EXPECT_TRUE(report.ok);
+  EXPECT_EQ(report.requests, 101);
+}
+
 TEST_F(AuditTest, SaysThatNothingWasCommittedAndWhichGroupsThereAre) {
   SendAndAnswer(0, 10);
-  auto audit = AuditLog(log_, {.group = "other", .checker = {}, .progress = nullptr});
+  auto audit = AuditLog(log_, {.group = "other"});
   ASSERT_TRUE(audit.ok());
   EXPECT_TRUE(audit->report.vacuous);
   EXPECT_FALSE(audit->report.ok);
@@ -152,7 +205,7 @@ TEST_F(AuditTest, SaysThatNothingWasCommittedAndWhichGroupsThereAre) {
 
 TEST_F(AuditTest, NamesATopicThatIsNotThere) {
   log_.topics.erase("inference.dlq");
-  auto audit = AuditLog(log_, {.group = "g", .checker = {}, .progress = nullptr});
+  auto audit = AuditLog(log_, {.group = "g"});
   ASSERT_FALSE(audit.ok());
   EXPECT_EQ(audit.status().code(), StatusCode::kNotFound);
   EXPECT_NE(audit.status().message().find("inference.dlq"), std::string::npos);

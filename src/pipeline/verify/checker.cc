@@ -239,6 +239,17 @@ void OutcomeChecker::CheckOrder(const AuditedOutcome& outcome, const RequestFact
   it->second = outcome.source_offset;
 }
 
+void OutcomeChecker::AddOpenTransaction(const TopicPartition& partition, Offset stable,
+                                        Offset end) {
+  ++report_.open_transactions;
+  if (report_.open_examples.size() >= options_.max_examples) return;
+  report_.open_examples.push_back(
+      {Where(partition.topic, partition.partition, stable),
+       fmt::format("a transaction that begins here is neither committed nor aborted: {} records "
+                   "are held back from readers",
+                   end.value() - stable.value())});
+}
+
 AuditReport OutcomeChecker::Finish() {
   for (std::size_t slot = 0; slot < tables_.size(); ++slot) {
     const Offset committed = partitions_[slot].committed;

@@ -10,6 +10,7 @@
 //   I4  outcomes of one key keep the order of their requests       order_violations
 //   I7  a committed position never goes back                       committed_went_back
 //   I10 a dead letter holds the request's bytes                    altered
+//   I6  no transaction hangs in one of the topics                  open_transactions
 //   I11 something was examined                                     vacuous
 // and that an outcome is its request's own (mismatched). A torn unit of work, one that became
 // visible in part, has no counter of its own because it cannot hide from these: outputs without
@@ -110,10 +111,11 @@ struct AuditReport {
   std::int64_t results = 0;      // Looked at, all of them.
   std::int64_t dead_letters = 0;
   std::int64_t expired = 0;  // Outcomes whose request retention has deleted: not checkable.
-  std::int64_t open_transactions = 0;  // Always 0 on the local log, whose commits are atomic.
+  std::int64_t open_transactions = 0;  // Partitions with one; 0 on the local log, always.
   std::int64_t examined = 0;           // Records looked at: requests, pending ones and outcomes.
   std::array<std::int64_t, kViolations> violations{};
   std::array<std::vector<ViolationExample>, kViolations> examples;
+  std::vector<ViolationExample> open_examples;
   bool vacuous = false;  // No request was below a committed position: nothing was proven.
   bool ok = false;
 
@@ -132,6 +134,8 @@ class OutcomeChecker {
   void AddRequest(const AuditedRequest& request);
   // After every request. Outcomes come one output partition after the other, in offset order.
   void AddOutcome(const AuditedOutcome& outcome);
+  // A partition where a transaction hangs: committed records end at `stable`, all at `end`.
+  void AddOpenTransaction(const TopicPartition& partition, Offset stable, Offset end);
   // Last, once.
   AuditReport Finish();
 

@@ -39,6 +39,8 @@ class FakeLog final : public Log {
   std::vector<OpenTransaction> open_transactions;
   // Called at the start of the n-th look at the log (CommittedOffsets, DescribeTopics), from 1.
   std::function<void(int look)> on_look;
+  // Called at the start of the n-th look at open transactions, from 1.
+  std::function<void(int look)> on_open_look;
 
   Status CreateTopic(const TopicSpec& spec) override {
     if (topics.contains(spec.name)) return {StatusCode::kAlreadyExists, spec.name + " exists"};
@@ -81,6 +83,7 @@ class FakeLog final : public Log {
     return std::unique_ptr<Reader>(std::make_unique<FakeReader>(this));
   }
   Result<std::vector<OpenTransaction>> OpenTransactions(const std::vector<std::string>&) override {
+    if (on_open_look) on_open_look(++open_looks_);
     return open_transactions;
   }
   Result<WorkerLog> OpenWorker(const WorkerLogOptions&) override {
@@ -184,6 +187,7 @@ class FakeLog final : public Log {
   }
 
   int looks_ = 0;
+  int open_looks_ = 0;
 };
 
 }  // namespace millrace
