@@ -19,6 +19,7 @@
 #include "app/command.h"
 #include "app/line_reader.h"
 #include "app/local_topics.h"
+#include "app/log_scan.h"
 #include "app/progress_line.h"
 #include "app/signals.h"
 #include "app/text_table.h"
@@ -279,6 +280,9 @@ int Send(CommandContext& context, SendFlags flags) {
   if (const Status topics = EnsureLocalTopics(**log, context.options); !topics.ok()) {
     return Fail(context.command, topics);
   }
+  // On Kafka topics are made by whoever runs the cluster: say that one is missing before reading.
+  const auto partitions = PartitionCount(**log, context.options.transport.topics.requests);
+  if (!partitions.ok()) return Fail(context.command, partitions.status());
   auto producer = (*log)->NewProducer();
   if (!producer.ok()) return Fail(context.command, producer.status());
   Sender sender(context, flags, **producer, signals);
@@ -335,6 +339,7 @@ void RegisterSend(CLI::App& root, CommandTable& table) {
   command->footer(
       "Examples:\n"
       "  millrace send --data ./log requests.ndjson\n"
+      "  millrace send -b broker:9092 requests.ndjson\n"
       "  millrace send --data ./log --model cancer-mlp --tenant acme rows.csv --rate 500\n"
       "  echo '{\"input\":[1,2,3]}' | millrace send --data ./log --model m --tenant t\n"
       "\n"

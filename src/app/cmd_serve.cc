@@ -10,29 +10,48 @@
 namespace millrace {
 namespace {
 
+struct ServeFlags {
+  std::string startup_timeout = "15s";
+  bool unsafe = false;
+};
+
 // Opens the log, waiting for a broker up to `timeout`: a worker may start before its broker does.
-Result<std::unique_ptr<Log>> OpenLogPatiently(const CommandContext& context, Millis timeout) {
+Result<std::unique_ptr<Log>> OpenLogPatiently(const CommandContext& context, Millis timeout,
+                                              const StopSignals& signals) {
   constexpr Millis kPause{250};
   const MonoTime deadline = SystemClock().Now() + timeout;
   while (true) {
     Result<std::unique_ptr<Log>> log = context.OpenLog();
-    if (log.ok() || log.status().code() != StatusCode::kUnavailable ||
-        SystemClock().Now() + kPause > deadline) {
-      return log;
+    if (log.ok() || log.status().code() != StatusCode::kUnavailable) return log;
+    if (signals.stopped()) {
+      return Status(StatusCode::kCancelled, "stopped while waiting for the log");
     }
+    if (SystemClock().Now() + kPause > deadline) return log;
     std::this_thread::sleep_for(kPause);
   }
+}
+
+void WarnOfWeakerDelivery(const AllOptions& options) {
+  if (options.delivery.mode == DeliveryMode::kExactlyOnce) return;
+  LogEvent(LogLevel::kWarn, "delivery_not_exactly_once",
+           "delivery.mode is not exactly-once: a crash may repeat outcomes, and `millrace verify` "
+           "will say so");
+}
+
+int ServeFailed(const Status& status) {
+  if (status.code() != StatusCode::kCancelled) return Fail("serve", status);
+  LogEvent(LogLevel::kInfo, "stopped", status.message());
+  return kExitOk;
 }
 
 int Serve(CommandContext& context, Millis startup_timeout) {
   StopSignals signals;  // Before any thread, so that all inherit the mask.
   InitLogging(context.options.telemetry);
-  Result<std::unique_ptr<Log>> log = OpenLogPatiently(context, startup_timeout);
-  if (!log.ok()) return Fail("serve", log.status());
-  if (context.options.transport.kind == TransportKind::kLocal) {
-    if (const Status topics = EnsureLocalTopics(**log, context.options); !topics.ok()) {
-      return Fail("serve", topics);
-    }
+  WarnOfWeakerDelivery(context.options);
+  Result<std::unique_ptr<Log>> log = OpenLogPatiently(context, startup_timeout, signals);
+  if (!log.ok()) return ServeFailed(log.status());
+  if (const Status topics = EnsureLocalTopics(**log, context.options); !topics.ok()) {
+    return Fail("serve", topics);
   }
   WorkerHost host(context.options, **log);
   signals.OnStop([&host] {
@@ -40,7 +59,9 @@ int Serve(CommandContext& context, Millis startup_timeout) {
              "stop requested: draining; a second signal leaves at once");
     host.RequestStop();
   });
-  if (const Status started = host.Start(); !started.ok()) return Fail("serve", started);
+  if (const Status started = host.Start(startup_timeout); !started.ok()) {
+    return ServeFailed(started);
+  }
   const Status ended = host.Wait();
   signals.Close();
   if (!ended.ok()) return Fail("serve", ended);
@@ -52,19 +73,25 @@ int Serve(CommandContext& context, Millis startup_timeout) {
 
 void RegisterServe(CLI::App& root, CommandTable& table) {
   CLI::App* const command = root.add_subcommand("serve", "Run the worker");
-  auto timeout = std::make_shared<std::string>("15s");
-  command->add_option("--startup-timeout", *timeout, "How long to wait for the log at start")
+  auto flags = std::make_shared<ServeFlags>();
+  command
+      ->add_option("--startup-timeout", flags->startup_timeout,
+                   "How long to wait for the log at start; exit 4 after that")
       ->capture_default_str();
+  command->add_flag("--unsafe", flags->unsafe,
+                    "Take properties of librdkafka that weaken the guarantees, with a warning");
   command->footer(
       "Examples:\n"
-      "  millrace serve --transport local --data ./data --models ./models\n"
+      "  millrace serve -b broker:9092 --models ./models\n"
+      "  millrace serve --data ./data --models ./models\n"
       "  millrace serve -c millrace.yaml -s batch.max_rows=32\n"
       "  millrace serve --data ./data --models ./models -s http.admin_listen=0.0.0.0:9464\n"
       "\n"
       "SIGTERM or SIGINT drains and leaves the group; a second one leaves at once.");
-  table.commands.emplace_back(command, [timeout](CommandContext& context) {
-    const Result<Millis> startup = ParseDuration(*timeout);
+  table.commands.emplace_back(command, [flags](CommandContext& context) {
+    const Result<Millis> startup = ParseDuration(flags->startup_timeout);
     if (!startup.ok()) return Fail("serve", startup.status().WithContext("--startup-timeout"));
+    if (flags->unsafe) context.options.transport.kafka.allow_unsafe = true;
     return Serve(context, *startup);
   });
 }

@@ -1,6 +1,7 @@
 #include "app/worker_host.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "config/manifest_reader.h"
 #include "generated/build_info.h"
@@ -11,6 +12,8 @@
 namespace millrace {
 namespace {
 
+// Between two attempts to open a log that is away.
+constexpr Millis kLogRetry{250};
 // How long a scrape may be answered with the partitions' offsets of an earlier one.
 constexpr Millis kPartitionsCache{900};
 
@@ -33,6 +36,24 @@ Result<ModelVersion> ChooseVersion(const std::vector<ModelVersion>& versions,
                 "models." + versions.back().model_id + ".version pins '" + pinned +
                     "', which the repository does not have; the newest there is '" +
                     versions.back().version + "'");
+}
+
+// `limits` as far as a log goes that takes records of `max_record_bytes` (0: any): what a result
+// holds besides its value, its key and the headers that travel on, needs room there, too.
+CodecLimits WithinLog(CodecLimits limits, std::size_t max_record_bytes) {
+  constexpr std::int64_t kOwnHeaders = 1 << 10;
+  if (max_record_bytes == 0) return limits;
+  const auto record = static_cast<std::int64_t>(max_record_bytes);
+  const std::int64_t around = limits.max_id_bytes + limits.max_header_bytes + kOwnHeaders;
+  const std::int64_t room = std::max(record - around, record / 2);
+  if (room >= limits.max_result_bytes) return limits;
+  LogEvent(LogLevel::kWarn, "result_limit_lowered",
+           "the log takes no larger results than this; larger ones become dead letters",
+           {{"max_result_bytes", room},
+            {"limits.max_result_bytes", limits.max_result_bytes},
+            {"log_max_record_bytes", record}});
+  limits.max_result_bytes = room;
+  return limits;
 }
 
 }  // namespace
@@ -114,7 +135,7 @@ WorkerHost::~WorkerHost() {
   published_worker_.store(nullptr, std::memory_order_release);
 }
 
-Status WorkerHost::Start() {
+Status WorkerHost::Start(Millis log_patience) {
   if (!options_.http.admin_listen.empty()) {
     const Result<std::uint16_t> port = admin_.Start(options_.http.admin_listen);
     if (!port.ok()) return port.status();
@@ -129,15 +150,15 @@ Status WorkerHost::Start() {
   }
   SetBuildInfo(registry_, BuildFacts{std::string(BuildVersion()), std::string(BuildRevision()),
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
-  Result<WorkerLog> log =
-      log_.OpenWorker({.group = options_.transport.group,
-                       .topics = options_.transport.topics,
-                       .mode = options_.delivery.mode,
-                       .transaction_timeout = options_.delivery.transaction_timeout});
+  Result<WorkerLog> log = OpenWorkerLog(log_patience);
   if (!log.ok()) return log.status();
-  const WorkerOptions worker{options_.transport.group, options_.transport.topics, options_.delivery,
-                             options_.retry,           options_.executor,         options_.fairness,
-                             options_.limits};
+  const WorkerOptions worker{options_.transport.group,
+                             options_.transport.topics,
+                             options_.delivery,
+                             options_.retry,
+                             options_.executor,
+                             options_.fairness,
+                             WithinLog(options_.limits, log->max_result_bytes)};
   worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
                                      std::move(*models_));
   published_worker_.store(worker_.get());
@@ -150,6 +171,32 @@ Status WorkerHost::Start() {
             {"models", worker_->models().models().size()},
             {"partitions", worker_->assigned_partitions()}});
   return Status::Ok();
+}
+
+Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience) {
+  const MonoTime deadline = SystemClock().Now() + patience;
+  const TransportOptions& transport = options_.transport;
+  LogLimiter away(Millis(5'000));
+  while (true) {
+    Result<WorkerLog> log =
+        log_.OpenWorker({.group = transport.group,
+                         .topics = transport.topics,
+                         .mode = options_.delivery.mode,
+                         .transaction_timeout = options_.delivery.transaction_timeout});
+    if (log.status().code() == StatusCode::kNotFound && transport.kind == TransportKind::kKafka) {
+      return Status(StatusCode::kNotFound,
+                    std::string(log.status().message()) + ": make them with `millrace topics " +
+                        "create -b " + transport.kafka.brokers + "`, or name others with topics.*");
+    }
+    if (log.status().code() != StatusCode::kUnavailable) return log;
+    if (stop_requested_.load()) {
+      return Status(StatusCode::kCancelled, "stopped while waiting for the log");
+    }
+    if (SystemClock().Now() + kLogRetry > deadline) return log;
+    LogEvery(away, LogLevel::kWarn, "log_unavailable", "waiting for the log",
+             {{"error", log.status()}});
+    std::this_thread::sleep_for(kLogRetry);
+  }
 }
 
 void WorkerHost::RequestStop() {

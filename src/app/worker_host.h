@@ -51,7 +51,9 @@ class WorkerHost final : public AdminView {
   WorkerHost(const AllOptions& options, Log& log, ModelTable models);
   ~WorkerHost() override;
 
-  Status Start();
+  // A log that is away is asked again for up to `log_patience`, from when the models are loaded;
+  // kUnavailable after that, kCancelled when a stop was requested meanwhile.
+  Status Start(Millis log_patience = Millis(0));
   void RequestStop();
   Status Wait();
 
@@ -67,6 +69,7 @@ class WorkerHost final : public AdminView {
   std::string MetricsText() override;
 
  private:
+  Result<WorkerLog> OpenWorkerLog(Millis patience);
   void CollectLag(SampleSink& sink);
   std::vector<PartitionStatus> CachedPartitions();
 
