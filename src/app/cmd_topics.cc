@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "app/command.h"
@@ -25,70 +27,190 @@ std::string RetentionText(const TopicSpec& spec) {
   return spec.retention.count() == 0 ? "for ever" : FormatDuration(spec.retention);
 }
 
+void AppendReplicaColumns(std::vector<TextTable::Column>& columns) {
+  columns.push_back({.name = "REPLICAS", .right = true});
+  columns.push_back({.name = "MIN ISR", .right = true});
+}
+
+void AppendReplicas(const TopicSpec& spec, std::vector<std::string>& row) {
+  row.push_back(std::to_string(spec.replication_factor));
+  row.push_back(std::to_string(spec.min_insync_replicas));
+}
+
+// What production asks of a topic on a cluster.
+constexpr std::int32_t kAdvisedReplicas = 3;
+constexpr std::int32_t kAdvisedMinInsync = 2;
+
+bool OnKafka(const CommandContext& context) {
+  return context.options.transport.kind == TransportKind::kKafka;
+}
+
+// What `spec` lacks for production, for people: "replicas < 3".
+std::vector<std::string> Shortfalls(const TopicSpec& spec) {
+  std::vector<std::string> found;
+  if (spec.replication_factor < kAdvisedReplicas) {
+    found.push_back(fmt::format("replicas < {}", kAdvisedReplicas));
+  }
+  if (spec.min_insync_replicas < kAdvisedMinInsync) {
+    found.push_back(fmt::format("min ISR < {}", kAdvisedMinInsync));
+  }
+  return found;
+}
+
+struct CreateFlags {
+  double scale = 1.0;
+  std::int32_t replication_factor = 0;  // 0: not given; likewise below.
+  std::int32_t min_isr = 0;
+  bool production = false;
+};
+
 struct Created {
-  TopicSpec spec;
-  const char* state = "created";
-  std::int32_t found_partitions = 0;  // Of the topic that is there now.
+  TopicSpec wanted;
+  TopicSpec found;  // The topic that is there now.
+  bool existed = false;
 };
 
 void PrintCreated(const CommandContext& context, const std::vector<Created>& topics) {
+  const bool kafka = OnKafka(context);
   if (context.output == OutputFormat::kJson) {
     std::string out;
     JsonWriter json(out);
     json.BeginArray();
     for (const Created& topic : topics) {
-      json.BeginObject().Member("topic", topic.spec.name).Member("state", topic.state);
-      json.Member("partitions", topic.found_partitions);
-      json.Member("wanted_partitions", topic.spec.partitions).EndObject();
+      json.BeginObject().Member("topic", topic.wanted.name);
+      json.Member("state", topic.existed ? "exists" : "created");
+      json.Member("partitions", topic.found.partitions);
+      json.Member("wanted_partitions", topic.wanted.partitions);
+      if (kafka) {
+        json.Member("replication_factor", topic.found.replication_factor);
+        json.Member("min_insync_replicas", topic.found.min_insync_replicas);
+      }
+      json.EndObject();
     }
     json.EndArray();
     fmt::print("{}\n", out);
     return;
   }
-  TextTable table({{.name = "TOPIC"},
-                   {.name = "PARTITIONS", .right = true},
-                   {.name = "RETENTION"},
-                   {.name = "CLEANUP"},
-                   {.name = "STATE"}});
+  std::vector<TextTable::Column> columns = {{.name = "TOPIC"},
+                                            {.name = "PARTITIONS", .right = true}};
+  if (kafka) AppendReplicaColumns(columns);
+  for (const char* name : {"RETENTION", "CLEANUP", "STATE"}) columns.push_back({.name = name});
+  TextTable table(std::move(columns));
   for (const Created& topic : topics) {
-    table.Add({topic.spec.name, std::to_string(topic.found_partitions), RetentionText(topic.spec),
-               CleanupName(topic.spec.cleanup), topic.state});
+    std::vector<std::string> row = {topic.wanted.name, std::to_string(topic.found.partitions)};
+    if (kafka) AppendReplicas(topic.found, row);
+    row.insert(row.end(), {RetentionText(topic.found), CleanupName(topic.found.cleanup),
+                           topic.existed ? "exists" : "created"});
+    table.Add(std::move(row));
   }
   fmt::print("{}", table.Take());
 }
 
-int CreateTopics(CommandContext& context, double scale) {
+Status CheckFlags(const CommandContext& context, const CreateFlags& flags) {
+  const auto wrong = [](std::string message) {
+    return Status(StatusCode::kInvalidArgument, std::move(message));
+  };
+  if (!OnKafka(context)) {
+    if (flags.production || flags.replication_factor > 0 || flags.min_isr > 0) {
+      return wrong(
+          "--production, --replication-factor and --min-isr are for a Kafka cluster: the local log "
+          "keeps one copy, in its folder");
+    }
+    return Status::Ok();
+  }
+  if (flags.min_isr > std::max(1, flags.replication_factor)) {
+    return wrong(fmt::format("--min-isr {} needs --replication-factor {} or more", flags.min_isr,
+                             flags.min_isr));
+  }
+  return Status::Ok();
+}
+
+// The contract's topics as the flags want them.
+std::vector<TopicSpec> WantedTopics(const CommandContext& context, const CreateFlags& flags) {
+  std::vector<TopicSpec> specs = ContractTopics(context.options.transport.topics, flags.scale);
+  for (TopicSpec& spec : specs) {
+    if (flags.production) {
+      spec.replication_factor = kAdvisedReplicas;
+      spec.min_insync_replicas = kAdvisedMinInsync;
+      continue;
+    }
+    spec.replication_factor = std::max(1, flags.replication_factor);
+    // One copy may be away without stopping who writes.
+    spec.min_insync_replicas =
+        flags.min_isr > 0 ? flags.min_isr : std::max(1, spec.replication_factor - 1);
+  }
+  return specs;
+}
+
+Status WhyNotCreated(const Status& status, const TopicSpec& spec) {
+  if (status.code() == StatusCode::kInvalidArgument && spec.replication_factor > 1) {
+    return {status.code(),
+            fmt::format("creating topic {}: {}; {} replicas need {} brokers that answer", spec.name,
+                        status.message(), spec.replication_factor, spec.replication_factor)};
+  }
+  return status.WithContext("creating topic " + spec.name);
+}
+
+// What is not as asked for, on stderr.
+void PrintNotes(const CommandContext& context, const CreateFlags& flags,
+                const std::vector<Created>& topics) {
+  const auto left_alone = [](const Created& topic, std::int32_t found, const char* of,
+                             std::int32_t wanted, const char* why) {
+    fmt::print(stderr,
+               "millrace topics create: {} has {} {}, not the {} asked for; it was left as it is{}"
+               "\n",
+               topic.wanted.name, found, of, wanted, why);
+  };
+  for (const Created& topic : topics) {
+    if (topic.found.partitions != topic.wanted.partitions) {
+      left_alone(topic, topic.found.partitions, "partitions", topic.wanted.partitions,
+                 ", for a key would change its partition");
+    }
+    if (OnKafka(context) && topic.found.replication_factor < topic.wanted.replication_factor) {
+      left_alone(topic, topic.found.replication_factor, "replicas", topic.wanted.replication_factor,
+                 "");
+    }
+  }
+  const bool one_copy = std::any_of(topics.begin(), topics.end(), [](const Created& topic) {
+    return !topic.existed && topic.wanted.replication_factor == 1;
+  });
+  if (OnKafka(context) && flags.replication_factor == 0 && one_copy) {
+    fmt::print(stderr,
+               "millrace topics create: made with replication factor 1: what is in them is lost "
+               "with its broker; --production makes three copies\n");
+  }
+}
+
+int CreateTopics(CommandContext& context, const CreateFlags& flags) {
+  if (const Status wrong = CheckFlags(context, flags); !wrong.ok()) {
+    return Fail(context.command, wrong);
+  }
   auto log = context.OpenLog();
   if (!log.ok()) return Fail(context.command, log.status());
-  const auto existing = (*log)->DescribeTopics({});
+  const std::vector<TopicSpec> wanted = WantedTopics(context, flags);
+  std::vector<std::string> names;
+  for (const TopicSpec& spec : wanted) names.push_back(spec.name);
+  const auto existing = (*log)->DescribeTopics(names);
   if (!existing.ok()) return Fail(context.command, existing.status());
   std::vector<Created> topics;
-  for (const TopicSpec& spec : ContractTopics(context.options.transport.topics, scale)) {
-    Created topic{.spec = spec, .found_partitions = spec.partitions};
+  for (const TopicSpec& spec : wanted) {
+    Created topic{.wanted = spec, .found = spec};
     const auto found = std::find_if(existing->begin(), existing->end(), [&](const TopicInfo& info) {
       return info.spec.name == spec.name;
     });
     if (found != existing->end()) {
-      topic.spec.retention = found->spec.retention;
-      topic.spec.cleanup = found->spec.cleanup;
-      topic.found_partitions = found->spec.partitions;
-      topic.state = "exists";
+      topic.found = found->spec;
+      topic.existed = true;
     } else if (const Status made = (*log)->CreateTopic(spec);
                made.code() == StatusCode::kAlreadyExists) {
-      topic.state = "exists";
+      topic.existed = true;
     } else if (!made.ok()) {
-      return Fail(context.command, made.WithContext("creating topic " + spec.name));
+      return Fail(context.command, WhyNotCreated(made, spec));
     }
-    topics.push_back(topic);
+    topics.push_back(std::move(topic));
   }
   PrintCreated(context, topics);
-  for (const Created& topic : topics) {
-    if (topic.found_partitions == topic.spec.partitions) continue;
-    fmt::print(stderr,
-               "millrace topics create: {} has {} partitions, not the {} asked for; it was left as "
-               "it is, for a key would change its partition\n",
-               topic.spec.name, topic.found_partitions, topic.spec.partitions);
-  }
+  PrintNotes(context, flags, topics);
   return kExitOk;
 }
 
@@ -135,7 +257,8 @@ Result<DescribedTopic> DescribeTopic(Log& log, const TopicInfo& info, const std:
   return topic;
 }
 
-void PrintTopicsJson(const std::string& group, const std::vector<DescribedTopic>& topics) {
+void PrintTopicsJson(const std::string& group, const std::vector<DescribedTopic>& topics,
+                     bool kafka) {
   std::string out;
   JsonWriter json(out);
   json.BeginArray();
@@ -143,6 +266,13 @@ void PrintTopicsJson(const std::string& group, const std::vector<DescribedTopic>
     json.BeginObject().Member("topic", topic.spec.name).Member("records", topic.records);
     json.Member("cleanup", CleanupName(topic.spec.cleanup));
     json.Member("retention_ms", topic.spec.retention.count());
+    if (kafka) {
+      json.Member("replication_factor", topic.spec.replication_factor);
+      json.Member("min_insync_replicas", topic.spec.min_insync_replicas);
+      json.Key("warnings").BeginArray();
+      for (const std::string& shortfall : Shortfalls(topic.spec)) json.Value(shortfall);
+      json.EndArray();
+    }
     if (topic.has_committed) json.Member("group", group).Member("lag", topic.lag);
     json.Key("partitions").BeginArray();
     for (const DescribedPartition& partition : topic.partitions) {
@@ -159,19 +289,26 @@ void PrintTopicsJson(const std::string& group, const std::vector<DescribedTopic>
   fmt::print("{}\n", out);
 }
 
-void PrintTopics(const std::string& group, const std::vector<DescribedTopic>& topics) {
-  TextTable table({{.name = "TOPIC"},
-                   {.name = "PARTITIONS", .right = true},
-                   {.name = "RECORDS", .right = true},
-                   {.name = "RETENTION"},
-                   {.name = "CLEANUP"},
-                   {.name = fmt::format("COMMITTED BY {}", group), .right = true},
-                   {.name = "LAG", .right = true}});
+void PrintTopics(const std::string& group, const std::vector<DescribedTopic>& topics, bool kafka) {
+  std::vector<TextTable::Column> columns = {{.name = "TOPIC"},
+                                            {.name = "PARTITIONS", .right = true}};
+  if (kafka) AppendReplicaColumns(columns);
+  columns.insert(columns.end(), {{.name = "RECORDS", .right = true},
+                                 {.name = "RETENTION"},
+                                 {.name = "CLEANUP"},
+                                 {.name = fmt::format("COMMITTED BY {}", group), .right = true},
+                                 {.name = "LAG", .right = true}});
+  if (kafka) columns.push_back({.name = "BELOW PRODUCTION"});
+  TextTable table(std::move(columns));
   for (const DescribedTopic& topic : topics) {
-    table.Add({topic.spec.name, std::to_string(topic.partitions.size()), Grouped(topic.records),
-               RetentionText(topic.spec), CleanupName(topic.spec.cleanup),
-               topic.has_committed ? Grouped(topic.committed) : "-",
-               topic.has_committed ? Grouped(topic.lag) : "-"});
+    std::vector<std::string> row = {topic.spec.name, std::to_string(topic.partitions.size())};
+    if (kafka) AppendReplicas(topic.spec, row);
+    row.insert(row.end(),
+               {Grouped(topic.records), RetentionText(topic.spec), CleanupName(topic.spec.cleanup),
+                topic.has_committed ? Grouped(topic.committed) : "-",
+                topic.has_committed ? Grouped(topic.lag) : "-"});
+    if (kafka) row.push_back(fmt::format("{}", fmt::join(Shortfalls(topic.spec), ", ")));
+    table.Add(std::move(row));
   }
   fmt::print("{}", table.Take());
 }
@@ -195,42 +332,119 @@ void PrintPartitions(const std::string& group, const std::vector<DescribedTopic>
   fmt::print("{}", table.Take());
 }
 
+// A cluster may carry much else: without names, those of the settings. A local log is all ours.
+std::vector<std::string> NamesToDescribe(const CommandContext& context,
+                                         const std::vector<std::string>& given) {
+  if (!given.empty() || !OnKafka(context)) return given;
+  const TopicOptions& topics = context.options.transport.topics;
+  return {topics.requests, topics.results, topics.dlq, topics.events};
+}
+
+// Tells on stderr which of `names` do not exist; returns the exit code. Not to find one that was
+// asked for is a failure.
+int ReportMissing(const CommandContext& context, const std::vector<std::string>& names, bool asked,
+                  const std::vector<DescribedTopic>& topics) {
+  std::vector<std::string> missing;
+  for (const std::string& name : names) {
+    if (std::none_of(topics.begin(), topics.end(),
+                     [&](const DescribedTopic& t) { return t.spec.name == name; })) {
+      missing.push_back(name);
+    }
+  }
+  const std::string text =
+      fmt::format("{} {} not exist", fmt::join(missing, ", "), missing.size() == 1 ? "does" : "do");
+  if (asked && !missing.empty()) return Fail(context.command, {StatusCode::kNotFound, text});
+  if (topics.empty()) {
+    fmt::print(stderr, "this log has no topics yet: make them with `millrace topics create`\n");
+  } else if (!missing.empty()) {
+    fmt::print(stderr, "{}: make them with `millrace topics create`\n", text);
+  }
+  return kExitOk;
+}
+
 int DescribeTopics(CommandContext& context, const DescribeFlags& flags) {
   auto log = OpenExistingLog(context);
   if (!log.ok()) return Fail(context.command, log.status());
-  const auto infos = (*log)->DescribeTopics({});
+  const std::vector<std::string> names = NamesToDescribe(context, flags.names);
+  const auto infos = (*log)->DescribeTopics(names);
   if (!infos.ok()) return Fail(context.command, infos.status());
   const std::string& group = context.options.transport.group;
   std::vector<DescribedTopic> topics;
-  const auto wanted = [&](const std::string& name) {
-    return flags.names.empty() ||
-           std::find(flags.names.begin(), flags.names.end(), name) != flags.names.end();
-  };
   for (const TopicInfo& info : *infos) {
-    if (!wanted(info.spec.name)) continue;
     auto topic = DescribeTopic(**log, info, group);
     if (!topic.ok()) return Fail(context.command, topic.status());
     topics.push_back(std::move(topic).value());
   }
   if (context.output == OutputFormat::kJson) {
-    PrintTopicsJson(group, topics);
+    PrintTopicsJson(group, topics, OnKafka(context));
   } else if (flags.partitions) {
     PrintPartitions(group, topics);
   } else {
-    PrintTopics(group, topics);
+    PrintTopics(group, topics, OnKafka(context));
   }
-  int code = kExitOk;
-  for (const std::string& name : flags.names) {
-    if (std::any_of(topics.begin(), topics.end(),
-                    [&](const DescribedTopic& t) { return t.spec.name == name; })) {
-      continue;
-    }
-    code = Fail(context.command, {StatusCode::kNotFound, "topic " + name + " does not exist"});
-  }
-  if (infos->empty()) {
-    fmt::print(stderr, "this log has no topics yet: make them with `millrace topics create`\n");
-  }
-  return code;
+  return ReportMissing(context, names, !flags.names.empty(), topics);
+}
+
+void RegisterCreate(CLI::App& topics, CommandTable& table) {
+  CLI::App* const create = topics.add_subcommand(
+      "create",
+      "Create the topics that Millrace uses. Requests, results, dead letters and model events, "
+      "with "
+      "their partitions, retention and cleanup; those that exist are left as they are");
+  auto flags = std::make_shared<CreateFlags>();
+  CLI::Option* const scale =
+      create
+          ->add_option("--partitions-scale", flags->scale,
+                       "Multiplies the partition counts, rounded up; for small machines")
+          ->type_name("FACTOR")
+          ->check(CLI::Range(0.001, 1.0))
+          ->capture_default_str();
+  CLI::Option* const replicas =
+      create
+          ->add_option("--replication-factor", flags->replication_factor,
+                       "Copies of each partition on a Kafka cluster; 1 when it is not given")
+          ->type_name("N")
+          ->check(CLI::Range(1, 32));
+  CLI::Option* const min_isr =
+      create
+          ->add_option("--min-isr", flags->min_isr,
+                       "Copies that must have a record before it counts (min.insync.replicas); one "
+                       "less than there are when it is not given")
+          ->type_name("N")
+          ->check(CLI::Range(1, 32));
+  create
+      ->add_flag("--production", flags->production,
+                 "Replication factor 3, min ISR 2, all partitions; needs three brokers")
+      ->excludes(scale)
+      ->excludes(replicas)
+      ->excludes(min_isr);
+  create->footer(
+      "Examples:\n"
+      "  millrace topics create --data ./log\n"
+      "  millrace topics create --data ./log --partitions-scale 0.125\n"
+      "  millrace topics create -b broker:9092 --production\n"
+      "  millrace topics create -b broker:9092 -s topics.requests=scoring.requests");
+  table.commands.emplace_back(
+      create, [flags](CommandContext& context) { return CreateTopics(context, *flags); });
+}
+
+void RegisterDescribe(CLI::App& topics, CommandTable& table) {
+  CLI::App* const describe = topics.add_subcommand(
+      "describe", "Show topics, what they hold, and how far a group has read them");
+  auto flags = std::make_shared<DescribeFlags>();
+  describe->add_option("topic", flags->names,
+                       "Only these topics; else those of the settings, all of a local log");
+  describe->add_flag("--partitions", flags->partitions, "One line for each partition");
+  describe->footer(
+      "Examples:\n"
+      "  millrace topics describe --data ./log\n"
+      "  millrace topics describe --data ./log --partitions inference.requests\n"
+      "  millrace topics describe -b broker:9092 -g scoring -o json\n"
+      "\n"
+      "On a Kafka cluster the records of a topic are its offsets: the marks that end transactions\n"
+      "count, too.");
+  table.commands.emplace_back(
+      describe, [flags](CommandContext& context) { return DescribeTopics(context, *flags); });
 }
 
 }  // namespace
@@ -238,39 +452,8 @@ int DescribeTopics(CommandContext& context, const DescribeFlags& flags) {
 void RegisterTopics(CLI::App& root, CommandTable& table) {
   CLI::App* const topics = root.add_subcommand("topics", "Create and describe topics");
   topics->require_subcommand(1);
-
-  CLI::App* const create = topics->add_subcommand(
-      "create",
-      "Create the topics that Millrace uses. Requests, results, dead letters and model events, "
-      "with "
-      "their partitions, retention and cleanup; those that exist are left as they are");
-  auto scale = std::make_shared<double>(1.0);
-  create
-      ->add_option("--partitions-scale", *scale,
-                   "Multiplies the partition counts, rounded up; for small machines")
-      ->type_name("FACTOR")
-      ->check(CLI::Range(0.001, 1.0))
-      ->capture_default_str();
-  create->footer(
-      "Examples:\n"
-      "  millrace topics create --data ./log\n"
-      "  millrace topics create --data ./log --partitions-scale 0.125\n"
-      "  millrace topics create --data ./log -s topics.requests=scoring.requests");
-  table.commands.emplace_back(
-      create, [scale](CommandContext& context) { return CreateTopics(context, *scale); });
-
-  CLI::App* const describe = topics->add_subcommand(
-      "describe", "Show topics, what they hold, and how far a group has read them");
-  auto flags = std::make_shared<DescribeFlags>();
-  describe->add_option("topic", flags->names, "Only these topics");
-  describe->add_flag("--partitions", flags->partitions, "One line for each partition");
-  describe->footer(
-      "Examples:\n"
-      "  millrace topics describe --data ./log\n"
-      "  millrace topics describe --data ./log --partitions inference.requests\n"
-      "  millrace topics describe --data ./log -g scoring -o json");
-  table.commands.emplace_back(
-      describe, [flags](CommandContext& context) { return DescribeTopics(context, *flags); });
+  RegisterCreate(*topics, table);
+  RegisterDescribe(*topics, table);
 }
 
 }  // namespace millrace
