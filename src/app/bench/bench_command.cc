@@ -2,10 +2,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "app/bench/bench_ground.h"
 #include "app/bench/bench_run.h"
 #include "app/command.h"
 #include "app/text_table.h"
@@ -32,6 +32,8 @@ nlohmann::json ToJson(const BenchFigures& f) {
           {"max_rss_mib", f.max_rss_mib},
           {"rows_per_batch", f.rows_per_batch},
           {"records_per_commit", f.records_per_commit},
+          {"commits", f.transactions.contains("committed") ? f.transactions.at("committed") : 0},
+          {"transactions", f.transactions},
           {"engine_rows_per_second", f.engine_rows_per_second},
           {"engine_cpu_us_per_row", f.engine_cpu_us_per_row},
           {"executor_share_in_engine", f.executor_share_in_engine},
@@ -39,7 +41,7 @@ nlohmann::json ToJson(const BenchFigures& f) {
           {"thread_cpu_us_per_request", f.thread_us}};
 }
 
-void PrintTable(const std::string& model, const std::vector<BenchFigures>& runs) {
+void PrintTable(const std::string& where, const std::vector<BenchFigures>& runs) {
   TextTable table({{"run", true, 0},
                    {"requests/s", true, 0},
                    {"CPU µs/request", true, 0},
@@ -59,7 +61,7 @@ void PrintTable(const std::string& model, const std::vector<BenchFigures>& runs)
                Grouped(static_cast<std::int64_t>(f.engine_rows_per_second)),
                fmt::format("{:.0f} %", f.executor_share_in_engine * 100)});
   }
-  std::cout << "model " << model << "\n" << table.Take();
+  std::cout << where << "\n" << table.Take();
   const BenchFigures& last = runs.back();
   std::cout << "\nwhere a request's time goes, last run (µs)\n  CPU by thread:  ";
   for (const auto& [name, us] : last.thread_us) std::cout << fmt::format("  {} {:.2f}", name, us);
@@ -68,38 +70,68 @@ void PrintTable(const std::string& model, const std::vector<BenchFigures>& runs)
   std::cout << "\n";
 }
 
-int Bench(CommandContext& context, const BenchFlags& flags) {
-  context.options.telemetry.log_level = LogLevel::kWarn;
-  InitLogging(context.options.telemetry);
-  const std::string chosen = context.options.transport.local.dir;
-  const bool own_folder = chosen == LocalLogOptions().dir;
-  const std::filesystem::path dir = own_folder ? std::filesystem::temp_directory_path() /
-                                                     ("millrace-bench-" + std::to_string(getpid()))
-                                               : std::filesystem::path(chosen) / "bench";
-  std::vector<BenchFigures> runs;
-  for (int i = 0; i < flags.runs; ++i) {
-    Result<BenchFigures> figures = RunBench(context.options, flags.plan, dir);
-    std::error_code ignored;
-    std::filesystem::remove_all(dir, ignored);
-    if (!figures.ok()) return Fail("bench", figures.status());
-    runs.push_back(std::move(figures).value());
+// What was measured: the same for every run.
+struct Subject {
+  std::string transport, mode, requests_topic;
+};
+
+const char* ModeName(DeliveryMode mode) {
+  switch (mode) {
+    case DeliveryMode::kExactlyOnce:
+      return "exactly-once";
+    case DeliveryMode::kAtLeastOnce:
+      return "at-least-once";
+    case DeliveryMode::kAtMostOnce:
+      return "at-most-once";
   }
-  if (context.output == OutputFormat::kTable) {
-    PrintTable(flags.plan.model_id, runs);
-    return kExitOk;
-  }
-  // The figures of the run with the median throughput, and all of them.
+  return "unknown";
+}
+
+Subject SubjectOf(const AllOptions& options) {
+  const bool local = options.transport.kind == TransportKind::kLocal;
+  return {local ? "local" : "kafka", ModeName(options.delivery.mode),
+          options.transport.topics.requests};
+}
+
+// The figures of the run with the median throughput, and all of them.
+void PrintJson(const BenchPlan& plan, const Subject& subject,
+               const std::vector<BenchFigures>& runs) {
   std::vector<const BenchFigures*> sorted;
   for (const BenchFigures& run : runs) sorted.push_back(&run);
   std::sort(sorted.begin(), sorted.end(), [](const BenchFigures* a, const BenchFigures* b) {
     return a->requests_per_second < b->requests_per_second;
   });
   nlohmann::json out = ToJson(*sorted[sorted.size() / 2]);
-  out["model"] = flags.plan.model_id;
+  out["model"] = plan.model_id;
+  out["transport"] = subject.transport;
+  out["delivery_mode"] = subject.mode;
+  out["requests_topic"] = subject.requests_topic;
   out["revision"] = BuildRevision();
   out["runs"] = nlohmann::json::array();
   for (const BenchFigures& run : runs) out["runs"].push_back(ToJson(run));
   std::cout << out.dump(2) << "\n";
+}
+
+int Bench(CommandContext& context, const BenchFlags& flags) {
+  context.options.telemetry.log_level = LogLevel::kWarn;
+  InitLogging(context.options.telemetry);
+  std::vector<BenchFigures> runs;
+  Subject subject;
+  for (int i = 0; i < flags.runs; ++i) {
+    Result<std::unique_ptr<BenchGround>> ground = BenchGround::Make(context, flags.plan);
+    if (!ground.ok()) return Fail("bench", ground.status());
+    subject = SubjectOf((*ground)->options());
+    Result<BenchFigures> figures = RunBench((*ground)->options(), flags.plan, (*ground)->log());
+    if (!figures.ok()) return Fail("bench", figures.status());
+    runs.push_back(std::move(figures).value());
+  }
+  if (context.output == OutputFormat::kJson) {
+    PrintJson(flags.plan, subject, runs);
+  } else {
+    PrintTable(
+        fmt::format("model {}, {} log, {}", flags.plan.model_id, subject.transport, subject.mode),
+        runs);
+  }
   return kExitOk;
 }
 
@@ -122,6 +154,15 @@ void RegisterBench(CLI::App& root, CommandTable& table) {
       ->check(CLI::Range(0.001, 1.0))
       ->capture_default_str();
   command
+      ->add_option("--partitions", flags->plan.partitions,
+                   "Partitions of requests and of results instead; 8 on a cluster")
+      ->check(CLI::Range(1, 10'000));
+  command
+      ->add_option("--topics", flags->plan.topic_prefix,
+                   "On a cluster: use topics PREFIX.requests, PREFIX.results and so on; what was "
+                   "preloaded there is used again")
+      ->type_name("PREFIX");
+  command
       ->add_option("--latency-rate", flags->plan.latency_rate,
                    "Requests per second of the open-loop part; 0 leaves it out")
       ->capture_default_str();
@@ -132,13 +173,16 @@ void RegisterBench(CLI::App& root, CommandTable& table) {
       ->capture_default_str();
   command->add_option("--seed", flags->plan.seed, "Of the inputs")->capture_default_str();
   command->footer(
-      "Preloads a fresh local log, runs a worker over it, then sends requests on a fixed schedule\n"
-      "and watches them become visible. CPU is that of the worker's own threads.\n"
+      "Preloads a log, runs a worker over it, then sends requests on a fixed schedule and watches\n"
+      "them become visible. The log is a fresh local one, or with --transport kafka new topics of\n"
+      "a cluster, which stay. CPU is that of the worker, its log client included, without what\n"
+      "publishes and measures.\n"
       "\n"
       "Examples:\n"
       "  millrace bench --models ./models --model cancer-mlp\n"
       "  millrace bench --models ./models --model cancer-mlp --runs 5 -o json\n"
-      "  millrace bench --models ./models --model cancer-mlp -s local.durability=normal");
+      "  millrace bench --models ./models --model cancer-mlp -s local.durability=normal\n"
+      "  millrace bench --models ./models --model cancer-mlp --transport kafka -b broker:9092");
   table.commands.emplace_back(command,
                               [flags](CommandContext& context) { return Bench(context, *flags); });
 }
