@@ -1,4 +1,5 @@
 #include "app/command.h"
+#include "transport/kafka/kafka_log.h"
 #include "transport/local/local_log.h"
 
 namespace millrace {
@@ -7,8 +8,7 @@ Result<std::unique_ptr<Log>> CommandContext::OpenLog() const {
   if (options.transport.kind == TransportKind::kLocal) {
     return OpenLocalLog(options.transport.local);
   }
-  return Status(StatusCode::kUnsupported,
-                "this version reads the embedded local log only: add --transport local --data DIR");
+  return OpenKafkaLog(options.transport);
 }
 
 }  // namespace millrace

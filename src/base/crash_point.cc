@@ -12,10 +12,34 @@
 namespace millrace {
 namespace {
 
-constexpr std::array<std::string_view, 12> kCrashPoints = {
-    "after_poll",    "after_decode", "batch_formed",   "before_run",
-    "after_run",     "after_encode", "unit_sealed",    "mid_produce",
-    "before_commit", "after_commit", "shutdown_begin", "shutdown_drained",
+constexpr std::array<std::string_view, 24> kCrashPoints = {
+    // Of every log.
+    "after_poll",
+    "after_decode",
+    "batch_formed",
+    "before_run",
+    "after_run",
+    "after_encode",
+    "unit_sealed",
+    "before_commit",
+    "after_commit",
+    "shutdown_begin",
+    "shutdown_drained",
+    // Of the local log.
+    "mid_produce",
+    // Of Kafka.
+    "partitions_assigned",
+    "partitions_revoked",
+    "partitions_lost",
+    "first_produced",
+    "all_produced",
+    "before_send_offsets",
+    "before_end_txn",
+    "end_txn_sent",
+    "before_abort",
+    "after_abort",
+    "before_recreate",
+    "after_recreate",
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ struct TopicSpec {
   CleanupPolicy cleanup = CleanupPolicy::kDelete;
   std::int32_t replication_factor = 1;
   std::int32_t min_insync_replicas = 1;
+  std::int32_t max_message_bytes = 0;  // Of one record; 0: what the log's default is.
 };
 
 struct PartitionInfo {

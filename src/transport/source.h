@@ -32,9 +32,9 @@ struct PollLimits {
 
 struct PartitionLag {
   PartitionSlot slot;
-  std::int32_t partition = 0;     // Its number in the topic.
-  Offset end;                     // One past the last committed record of the partition.
-  WallMillis oldest_uncommitted;  // Timestamp of the record at the committed offset; 0 if none.
+  std::int32_t partition = 0;         // Its number in the topic.
+  Offset end;                         // One past the last committed record of the partition.
+  WallMillis oldest_uncommitted = 0;  // Timestamp of the record at the committed offset; 0 if none.
 };
 
 class Source {

@@ -10,6 +10,10 @@ namespace {
 
 constexpr Millis Days(std::int64_t days) { return Millis(days * 24 * 60 * 60 * 1000); }
 
+// The largest request that a topic takes by default (1 MiB), with what a dead letter adds; and the
+// largest result of limits.max_result_bytes with its headers.
+constexpr std::int32_t kMaxOutcomeBytes = 2 << 20;
+
 std::int32_t Scaled(std::int32_t partitions, double scale) {
   return std::max(1, static_cast<std::int32_t>(std::ceil(partitions * scale)));
 }
@@ -26,10 +30,12 @@ std::vector<TopicSpec> ContractTopics(const TopicOptions& names, double scale) {
   results.name = names.results;
   results.partitions = Scaled(32, scale);
   results.retention = Days(7);
+  results.max_message_bytes = kMaxOutcomeBytes;
   TopicSpec dead_letters;
   dead_letters.name = names.dlq;
   dead_letters.partitions = Scaled(8, scale);
   dead_letters.retention = Days(30);
+  dead_letters.max_message_bytes = kMaxOutcomeBytes;
   TopicSpec events;
   events.name = names.events;
   events.partitions = Scaled(4, scale);

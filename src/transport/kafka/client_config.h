@@ -1,0 +1,47 @@
+// ClientConfig: what each client of librdkafka is told, and what a user may tell it.
+//
+// Three layers, each over the one before: our defaults (with their reasons), the user's
+// kafka.properties, and what Millrace has to decide because a guarantee rests on it. A property of
+// the last kind with another value is refused with the setting to use instead; one that merely
+// weakens a guarantee is let through by kafka.allow_unsafe, with a warning.
+// Internal to transport/kafka.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "transport/kafka/client_events.h"
+#include "transport/kafka/handles.h"
+#include "transport/options.h"
+
+namespace millrace::kafka {
+
+enum class ClientRole { kGroupConsumer, kTransactionalProducer, kProducer, kReader, kAdmin };
+
+struct ClientSpec {
+  ClientRole role = ClientRole::kAdmin;
+  std::string group;             // kGroupConsumer.
+  std::string transactional_id;  // kTransactionalProducer.
+  Millis transaction_timeout{0};
+};
+
+// Refuses properties that Millrace has to decide, and names that librdkafka does not know.
+// `warnings`: what kafka.allow_unsafe let through.
+Status CheckProperties(const KafkaOptions& options, Millis transaction_timeout,
+                       std::vector<std::string>* warnings);
+
+// Every property of a client as it will be set. REQUIRES: CheckProperties was content.
+std::map<std::string, std::string> ClientProperties(const KafkaOptions& options,
+                                                    const ClientSpec& spec);
+
+// A configuration with the callbacks of `events`, which must outlive the client.
+Result<ConfPtr> BuildConf(const KafkaOptions& options, const ClientSpec& spec,
+                          ClientEvents* events);
+
+// A client of its own threads. `conf` is consumed.
+Result<ClientPtr> NewClient(rd_kafka_type_t type, ConfPtr conf, const ClientEvents& events);
+
+}  // namespace millrace::kafka

@@ -1,0 +1,121 @@
+#include "transport/kafka/output_writer.h"
+
+#include <fmt/format.h>
+
+#include "base/crash_point.h"
+#include "transport/kafka/client_events.h"
+#include "transport/kafka/error.h"
+
+namespace millrace::kafka {
+namespace {
+
+// Room that the client and the broker take for a record beside its key, value and headers.
+constexpr std::size_t kRecordOverhead = 512;
+// Added to a dead letter whose value had to be cut to fit the topic.
+constexpr std::string_view kTruncatedFrom = "original_value_bytes";
+
+}  // namespace
+
+void OutputWriter::Register(rd_kafka_conf_t* conf) {
+  // With it a flush is woken by each delivery; without, every commit takes 10 ms more.
+  rd_kafka_conf_set_dr_msg_cb(conf, &OutputWriter::OnDelivery);
+}
+
+Status OutputWriter::Attach(rd_kafka_t* producer) {
+  producer_ = producer;
+  delivery_error_ = Status();
+  const std::array<const std::string*, kOutputTopics> names = {&topics_.results, &topics_.dlq};
+  for (std::size_t i = 0; i < kOutputTopics; ++i) {
+    handles_[i].reset(rd_kafka_topic_new(producer, names[i]->c_str(), nullptr));
+    if (handles_[i] == nullptr) return StatusOf(rd_kafka_last_error(), "opening " + *names[i]);
+  }
+  return {};
+}
+
+void OutputWriter::Detach() {
+  for (TopicPtr& handle : handles_) handle.reset();
+  producer_ = nullptr;
+}
+
+Status OutputWriter::Write(std::span<const OutputRecord* const> outputs, MonoTime deadline) {
+  constexpr int kRoomWaitMs = 10;
+  bool first = true;
+  for (const OutputRecord* output : outputs) {
+    rd_kafka_resp_err_t error = WriteOne(*output);
+    while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL && SystemClock().Now() < deadline) {
+      rd_kafka_poll(producer_, kRoomWaitMs);
+      error = WriteOne(*output);
+    }
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return StatusOf(error, "writing an outcome");
+    if (first) CrashPoint("first_produced");
+    first = false;
+  }
+  return {};
+}
+
+std::string_view OutputWriter::ValueThatFits(const OutputRecord& output) const {
+  const std::string_view value = output.Value();
+  const std::size_t limit = limits_.max_bytes[static_cast<std::size_t>(output.topic)];
+  if (limit == 0 || output.bytes() + kRecordOverhead <= limit) return value;
+  const std::size_t over = output.bytes() + kRecordOverhead - limit;
+  return value.substr(0, value.size() - std::min(over, value.size()));
+}
+
+rd_kafka_resp_err_t OutputWriter::WriteOne(const OutputRecord& output) {
+  const std::string_view key = output.Key();
+  const std::string_view value = ValueThatFits(output);
+  HeadersPtr headers(rd_kafka_headers_new(8));
+  for (const Header& header : output.Headers()) {
+    const rd_kafka_resp_err_t error = rd_kafka_header_add(
+        headers.get(), header.name.data(), static_cast<ssize_t>(header.name.size()),
+        header.is_null ? nullptr : header.value.data(), static_cast<ssize_t>(header.value.size()));
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return error;
+  }
+  if (value.size() != output.Value().size()) {
+    const std::string size = std::to_string(output.Value().size());
+    rd_kafka_header_add(headers.get(), kTruncatedFrom.data(),
+                        static_cast<ssize_t>(kTruncatedFrom.size()), size.data(),
+                        static_cast<ssize_t>(size.size()));
+  }
+  std::array<rd_kafka_vu_t, 6> fields;
+  fields[0].vtype = RD_KAFKA_VTYPE_RKT;
+  fields[0].u.rkt = handles_[static_cast<std::size_t>(output.topic)].get();
+  fields[1].vtype = RD_KAFKA_VTYPE_KEY;
+  fields[1].u.mem.ptr = key.empty() ? nullptr : const_cast<char*>(key.data());
+  fields[1].u.mem.size = key.size();
+  fields[2].vtype = RD_KAFKA_VTYPE_VALUE;
+  fields[2].u.mem.ptr = const_cast<char*>(value.data());
+  fields[2].u.mem.size = value.size();
+  fields[3].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+  fields[3].u.i64 = output.timestamp;
+  fields[4].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+  fields[4].u.i = 0;  // Borrowed until the delivery report.
+  fields[5].vtype = RD_KAFKA_VTYPE_HEADERS;
+  fields[5].u.headers = headers.get();
+  const ErrorPtr error(rd_kafka_produceva(producer_, fields.data(), fields.size()));
+  if (error != nullptr) return rd_kafka_error_code(error.get());
+  static_cast<void>(headers.release());  // Now the producer's.
+  return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void OutputWriter::OnDelivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
+  if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+  // What an abort threw away was not refused by anybody.
+  if (message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+      message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) {
+    return;
+  }
+  auto* const self = ClientEvents::OwnerOf<OutputWriter>(opaque);
+  if (!self->delivery_error_.ok()) return;
+  self->delivery_error_ =
+      StatusOf(message->err, fmt::format("writing to {} partition {}",
+                                         rd_kafka_topic_name(message->rkt), message->partition));
+}
+
+Status OutputWriter::TakeDeliveryError() {
+  Status error = std::move(delivery_error_);
+  delivery_error_ = Status();
+  return error;
+}
+
+}  // namespace millrace::kafka

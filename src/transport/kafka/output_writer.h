@@ -1,0 +1,56 @@
+// OutputWriter: hands encoded outcomes to a producer of librdkafka without copying their payloads.
+//
+// A payload stays borrowed until its delivery report, so the outcomes of a unit must outlive the
+// producer's work on it: after a flush, a commit, an abort or the producer's end nothing is
+// borrowed. Internal to transport/kafka. One thread at a time; delivery reports arrive on the
+// thread that polls the producer, which is the same one.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "transport/kafka/handles.h"
+#include "transport/options.h"
+#include "types/record.h"
+
+namespace millrace::kafka {
+
+// The largest record that each output topic takes, in bytes of key, value and headers.
+struct OutputLimits {
+  std::array<std::size_t, kOutputTopics> max_bytes{};  // 0: not known.
+};
+
+class OutputWriter {
+ public:
+  OutputWriter(const TopicOptions& topics, const OutputLimits& limits)
+      : topics_(topics), limits_(limits) {}
+
+  // Sets the delivery callback; its opaque must be a ClientEvents whose owner is this writer.
+  static void Register(rd_kafka_conf_t* conf);
+  // Writes through `producer` from now on. Detach before the producer ends.
+  Status Attach(rd_kafka_t* producer);
+  void Detach();
+
+  // Queues all of `outputs`; waits for room in the producer's queue until `deadline`.
+  Status Write(std::span<const OutputRecord* const> outputs, MonoTime deadline);
+
+  // The first failed delivery since the last call; OK when there was none.
+  Status TakeDeliveryError();
+
+ private:
+  static void OnDelivery(rd_kafka_t* producer, const rd_kafka_message_t* message, void* opaque);
+  rd_kafka_resp_err_t WriteOne(const OutputRecord& output);
+  // The part of a dead letter's value that the topic takes; all of it, as a rule.
+  std::string_view ValueThatFits(const OutputRecord& output) const;
+
+  const TopicOptions topics_;
+  const OutputLimits limits_;
+  rd_kafka_t* producer_ = nullptr;
+  std::array<TopicPtr, kOutputTopics> handles_;
+  Status delivery_error_;
+};
+
+}  // namespace millrace::kafka
