@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "codec/number_text_internal.h"
 #include "codec/options.h"
 #include "types/failure.h"
 
@@ -46,6 +47,9 @@ class StrictJson {
   template <class OnElement>
   bool ReadArray(ondemand::value& value, int depth, OnElement on_element);
 
+  // Where the text ends.
+  const char* end() const { return text_.data() + text_.size(); }
+
   // Notes the field's key, so that the end of its object finds it when it comes twice.
   bool PushKey(ondemand::field& field);
   // The key that was noted last, without escapes.
@@ -67,7 +71,7 @@ class StrictJson {
   void Reject(FailureReason reason, std::string detail) {
     if (!failure_) failure_ = Failure{reason, std::move(detail)};
   }
-  std::optional<Failure> TakeFailure() { return std::move(failure_); }
+  std::optional<Failure> TakeFailure() { return std::exchange(failure_, std::nullopt); }
 
  private:
   bool CheckDuplicates(std::size_t first);
@@ -129,43 +133,38 @@ bool IntegralFromDouble(double number, T* out) {
   constexpr double kDense = 9007199254740992.0;  // 2^53
   if (!(number > -kDense && number < kDense) || number != std::trunc(number)) return false;
   const auto integer = static_cast<std::int64_t>(number);
-  if (!std::in_range<T>(integer)) return false;
+  if constexpr (std::is_same_v<T, bool>) {
+    if (integer != 0 && integer != 1) return false;
+  } else {
+    if (!std::in_range<T>(integer)) return false;
+  }
   *out = static_cast<T>(integer);
   return true;
 }
 
 // Whether the value is a number of type T (a bool also as 0 or 1); false also where it is no number
 // at all. What is wrong with it, and whether it is JSON, is then for Skip to find out.
+//
+// Fractions are not read by simdjson: it goes by way of double, and its 3.0 gets some numbers of
+// more than 19 digits wrong.
 template <class T>
 bool ReadNumber(ondemand::value& value, T* out) {
-  double number = 0;
-  if constexpr (std::is_same_v<T, bool>) {
-    if (value.get_bool().get(*out) == simdjson::SUCCESS) return true;
-    if (value.get_double().get(number) != simdjson::SUCCESS || (number != 0 && number != 1)) {
-      return false;
-    }
-    *out = number == 1;
-    return true;
-  } else if constexpr (std::is_floating_point_v<T>) {
-    if (value.get_double().get(number) != simdjson::SUCCESS) return false;
-    *out = static_cast<T>(number);
-    // JSON has no infinity, so that one here is a number too large for T.
-    return std::abs(*out) <= std::numeric_limits<T>::max();
+  if constexpr (std::is_floating_point_v<T>) {
+    return ReadExactNumber(TrimRight(value.raw_json_token()), out);
   } else {
-    if constexpr (std::is_unsigned_v<T>) {
-      std::uint64_t integer = 0;
-      if (value.get_uint64().get(integer) == simdjson::SUCCESS) {
-        *out = static_cast<T>(integer);
-        return std::in_range<T>(integer);
-      }
+    if constexpr (std::is_same_v<T, bool>) {
+      if (value.get_bool().get(*out) == simdjson::SUCCESS) return true;
     } else {
-      std::int64_t integer = 0;
-      if (value.get_int64().get(integer) == simdjson::SUCCESS) {
+      using Wide = std::conditional_t<std::is_unsigned_v<T>, std::uint64_t, std::int64_t>;
+      Wide integer = 0;
+      if (value.get<Wide>().get(integer) == simdjson::SUCCESS) {
         *out = static_cast<T>(integer);
         return std::in_range<T>(integer);
       }
     }
-    return value.get_double().get(number) == simdjson::SUCCESS && IntegralFromDouble(number, out);
+    double number = 0;
+    return ReadExactNumber(TrimRight(value.raw_json_token()), &number) &&
+           IntegralFromDouble(number, out);
   }
 }
 

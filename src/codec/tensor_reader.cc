@@ -83,6 +83,12 @@ template <class T>
 bool TensorReader::ReadNumbers(ondemand::value& value, int depth, bool named, std::size_t first,
                                std::size_t wanted, std::size_t* count) {
   T* out = reinterpret_cast<T*>(row_) + first;
+  const std::string_view token = value.raw_json_token();
+  // Not consumed here, so that the parser steps over the array by itself.
+  if (ReadPlainArray(token.data(), json_.end(), wanted, out) != nullptr) [[likely]] {
+    *count = wanted;
+    return true;
+  }
   std::size_t n = 0;
   const bool well_formed = json_.ReadArray(value, depth, [&](ondemand::value& element) {
     const std::size_t i = n++;

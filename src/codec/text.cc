@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <bit>
 #include <cstring>
+
+#include "codec/words_internal.h"
 
 namespace millrace {
 namespace {
@@ -37,39 +38,15 @@ std::size_t Utf8SequenceBytes(std::string_view text) {
   return bytes;
 }
 
-constexpr std::uint64_t kOnes = 0x0101010101010101;
-constexpr std::uint64_t kHighs = 0x8080808080808080;
-
-constexpr std::size_t kWord = sizeof(std::uint64_t);
-
-std::uint64_t LoadWord(const char* at) {
-  std::uint64_t word = 0;
-  std::memcpy(&word, at, kWord);
-  return word;
-}
-
-// The high bit of each byte that equals `c`; exact up to and including the first such byte.
-std::uint64_t BytesEqual(std::uint64_t word, unsigned char c) {
-  const std::uint64_t x = word ^ (kOnes * c);
-  return (x - kOnes) & ~x & kHighs;
-}
-
-// The same for bytes below 0x20.
-std::uint64_t BytesBelowSpace(std::uint64_t word) { return (word - kOnes * 0x20) & ~word & kHighs; }
-
 // Bytes before the first one that JSON wants escaped.
 std::size_t PlainPrefix(std::string_view text) {
-  static_assert(std::endian::native == std::endian::little);
   std::size_t i = 0;
-  const auto escapes = [](std::uint64_t word) {
-    return BytesEqual(word, '"') | BytesEqual(word, '\\') | BytesBelowSpace(word);
-  };
   for (; i + kWord <= text.size(); i += kWord) {
-    const std::uint64_t hits = escapes(LoadWord(text.data() + i));
-    if (hits != 0) return i + static_cast<std::size_t>(std::countr_zero(hits)) / 8;
+    const std::uint64_t hits = BytesToEscape(LoadWord(text.data() + i));
+    if (hits != 0) return i + FirstByte(hits);
   }
   // The rest again as the end of a whole word.
-  if (text.size() >= kWord && escapes(LoadWord(text.data() + text.size() - kWord)) == 0) {
+  if (text.size() >= kWord && BytesToEscape(LoadWord(text.data() + text.size() - kWord)) == 0) {
     return text.size();
   }
   for (; i < text.size(); ++i) {
