@@ -148,6 +148,67 @@ TEST(CodecPropertyTest, NoChangedByteBreaksTheDecoder) {
   }
 }
 
+// A request is read without an index when it is plain from end to end, and with one when not. A key
+// that nobody knows makes it not plain, and may change nothing else.
+void ExpectPlainAndStrictAgree(RequestDecoder& decoder, const std::string& value) {
+  const std::size_t brace = value.find('{');
+  if (brace == std::string::npos) return;
+  TestRequest plain(value);
+  TestRequest strict(std::string(value).insert(brace + 1, R"("un\u006bnown":0,)"));
+  const auto failure = plain.Decode(decoder, kLayout);
+  const auto expected = strict.Decode(decoder, kLayout);
+  ASSERT_EQ(failure.has_value(), expected.has_value()) << value;
+  if (failure) {
+    ASSERT_EQ(failure->reason, expected->reason) << value;
+    // Positions move, and so do the words for what is cut in the middle of the first key.
+    if (failure->reason != FailureReason::kDecode) {
+      ASSERT_EQ(failure->detail, expected->detail) << value;
+    }
+  } else {
+    ASSERT_EQ(plain.Row<std::uint32_t>(4), strict.Row<std::uint32_t>(4)) << value;
+    ASSERT_EQ(plain.request().metadata, strict.request().metadata) << value;
+    ASSERT_EQ(plain.request().model_version, strict.request().model_version) << value;
+    ASSERT_EQ(plain.request().enqueued_at, strict.request().enqueued_at) << value;
+    ASSERT_EQ(plain.request().deadline, strict.request().deadline) << value;
+  }
+  ASSERT_EQ(plain.request().request_id, strict.request().request_id) << value;
+  ASSERT_EQ(plain.request().tenant_id, strict.request().tenant_id) << value;
+}
+
+TEST(CodecPropertyTest, PlainAndStrictReadingAgree) {
+  const unsigned seed = Seed();
+  SCOPED_TRACE("MILLRACE_TEST_SEED=" + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  constexpr std::string_view kPlain =
+      R"({"request_id":"r-1", "tenant_id":"acme","model_id":"m","model_version":"1",)"
+      R"("input":[1.5, -2e-3,0,17.25],"metadata":{"k":"v","l":"w"},)"
+      R"("enqueued_at":"2026-11-21T07:15:27.123Z","timeout_ms":5000})";
+  constexpr std::string_view kBytes = "{}[]\",:0123456789.eE+-\\ntu \n\x7F\xC3\xA9/a";
+  RequestDecoder decoder(CodecLimits{});
+  for (int round = 0; round < 50'000 && !HasFatalFailure(); ++round) {
+    std::string value(kPlain);
+    for (std::size_t changes = random() % 3; changes > 0; --changes) {
+      // Behind the first brace, where the other key goes.
+      const std::size_t at = 1 + random() % (value.size() - 1);
+      const char byte = kBytes[random() % kBytes.size()];
+      switch (random() % 4) {
+        case 0:
+          value[at] = byte;
+          break;
+        case 1:
+          value.insert(at, 1, byte);
+          break;
+        case 2:
+          value.insert(at, value.substr(1 + random() % (value.size() - 1), random() % 12));
+          break;
+        default:
+          value.erase(at, random() % 4);
+      }
+    }
+    ExpectPlainAndStrictAgree(decoder, value);
+  }
+}
+
 TEST(CodecPropertyTest, OrderOfKeysMakesNoDifference) {
   const unsigned seed = Seed();
   SCOPED_TRACE("MILLRACE_TEST_SEED=" + std::to_string(seed));

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "codec/outcome_encoder.h"
+#include "codec/plain_json_internal.h"
 #include "codec/request_headers.h"
 #include "codec/strict_json_internal.h"
 #include "codec/string_scratch.h"
@@ -81,9 +82,14 @@ class ValueReader {
         scratch_(scratch),
         request_(request) {}
 
-  std::optional<Failure> Read();
+  // Reads a value that is plain from end to end. False: it is not, and this reader is spent.
+  bool ReadPlain();
+  // Reads any value.
+  void ReadStrictly();
+  std::optional<Failure> TakeFailure() { return json_.TakeFailure(); }
 
  private:
+  bool ReadPlainField(Field field, PlainJson& json);
   bool OnTopField(ondemand::field& field);
   bool ReadField(Field field, ondemand::value& value);
   bool ReadOptionalField(Field field, ondemand::value& value);
@@ -92,6 +98,12 @@ class ValueReader {
               std::string_view* out);
   bool ReadModelName(std::string_view name, ondemand::value& value, std::string_view from_header,
                      std::string_view* out);
+  void TakeId(std::string_view name, std::string_view id, std::string_view from_header,
+              std::string_view* out);
+  void TakeModelName(std::string_view name, std::string_view id, std::string_view from_header,
+                     std::string_view* out);
+  void TakeEnqueuedAt(std::string_view text);
+  void TakeMetadata(std::string_view text);
   void Merge(std::string_view name, std::string_view from_value, std::string_view from_header,
              std::string_view* out);
   bool ReadInteger(std::string_view name, ondemand::value& value, std::int64_t min,
@@ -117,7 +129,62 @@ class ValueReader {
   WallMillis enqueued_ = 0;
 };
 
-std::optional<Failure> ValueReader::Read() {
+bool ValueReader::ReadPlain() {
+  PlainJson json(record_.value);
+  if (!json.Take('{')) return false;
+  do {
+    std::string_view key;
+    if (!json.ReadKey(&key)) return false;
+    const Field field = FieldOf(key);
+    if (field == kUnknown || Seen(field)) return false;
+    seen_ |= 1U << field;
+    if (!ReadPlainField(field, json)) return false;
+  } while (json.Take(','));
+  if (!json.Take('}') || !json.AtEnd()) return false;
+  CheckComplete();
+  SetDeadline();
+  return true;
+}
+
+// Rejects what ReadField rejects, in the same words; whatever is said about the form of a value is
+// left to that.
+bool ValueReader::ReadPlainField(Field field, PlainJson& json) {
+  std::string_view text;
+  switch (field) {
+    case kRequestId:
+      if (!json.ReadString(&text)) return false;
+      TakeId("request_id", text, headers_.request_id, &request_->request_id);
+      return true;
+    case kTenantId:
+      if (!json.ReadString(&text)) return false;
+      TakeId("tenant_id", text, headers_.tenant_id, &request_->tenant_id);
+      return true;
+    case kModelId:
+      if (!json.ReadString(&text)) return false;
+      TakeModelName("model_id", text, headers_.model_id, &request_->model_id);
+      return true;
+    case kModelVersion:
+      if (!json.ReadString(&text)) return false;
+      TakeModelName("model_version", text, {}, &request_->model_version);
+      return true;
+    case kInput:
+      return tensor_ && tensor_->ReadPlainInput(json);
+    case kMetadata:
+      if (!json.ReadObjectOfStrings(&text)) return false;
+      TakeMetadata(text);
+      return true;
+    case kEnqueuedAt:
+      if (!json.ReadString(&text)) return false;
+      TakeEnqueuedAt(text);
+      return true;
+    case kTimeoutMs:
+      return json.ReadInteger(&timeout_ms_) && timeout_ms_ >= 1 && timeout_ms_ <= kMaxTimeoutMs;
+    default:
+      return false;
+  }
+}
+
+void ValueReader::ReadStrictly() {
   ondemand::object object;
   if (json_.Open(record_.value, &object) &&
       json_.ReadFields(object, [this](ondemand::field& field) { return OnTopField(field); }) &&
@@ -125,7 +192,6 @@ std::optional<Failure> ValueReader::Read() {
     if (tensor_) CheckComplete();
     SetDeadline();
   }
-  return json_.TakeFailure();
 }
 
 bool ValueReader::OnTopField(ondemand::field& field) {
@@ -201,26 +267,34 @@ bool ValueReader::ReadId(std::string_view name, ondemand::value& value,
                          std::string_view from_header, std::string_view* out) {
   std::string_view id;
   if (!ReadText(name, value, &id)) return false;
-  if (id.data() == nullptr) return true;
+  if (id.data() != nullptr) TakeId(name, id, from_header, out);
+  return true;
+}
+
+void ValueReader::TakeId(std::string_view name, std::string_view id, std::string_view from_header,
+                         std::string_view* out) {
   if (auto failure = CheckId(name, id, limits_.max_id_bytes)) {
     Reject(failure->reason, std::move(failure->detail));
   } else {
     Merge(name, id, from_header, out);
   }
-  return true;
 }
 
 bool ValueReader::ReadModelName(std::string_view name, ondemand::value& value,
                                 std::string_view from_header, std::string_view* out) {
   std::string_view id;
   if (!ReadText(name, value, &id)) return false;
-  if (id.data() == nullptr) return true;
+  if (id.data() != nullptr) TakeModelName(name, id, from_header, out);
+  return true;
+}
+
+void ValueReader::TakeModelName(std::string_view name, std::string_view id,
+                                std::string_view from_header, std::string_view* out) {
   if (auto failure = CheckModelName(name, id, limits_.max_id_bytes)) {
     Reject(failure->reason, std::move(failure->detail));
   } else {
     Merge(name, id, from_header, out);
   }
-  return true;
 }
 
 void ValueReader::Merge(std::string_view name, std::string_view from_value,
@@ -251,7 +325,11 @@ bool ValueReader::ReadInteger(std::string_view name, ondemand::value& value, std
 bool ValueReader::ReadEnqueuedAt(ondemand::value& value) {
   std::string_view text;
   if (!ReadText("enqueued_at", value, &text)) return false;
-  if (text.data() == nullptr) return true;
+  if (text.data() != nullptr) TakeEnqueuedAt(text);
+  return true;
+}
+
+void ValueReader::TakeEnqueuedAt(std::string_view text) {
   if (const auto time = ParseRfc3339(text)) {
     enqueued_ = *time;
     request_->enqueued_at = text;
@@ -261,7 +339,6 @@ bool ValueReader::ReadEnqueuedAt(ondemand::value& value) {
                        "2026-11-21T07:15:27.123Z",
                        Excerpt(text)));
   }
-  return true;
 }
 
 bool ValueReader::ReadMetadata(ondemand::value& value) {
@@ -282,14 +359,18 @@ bool ValueReader::ReadMetadata(ondemand::value& value) {
   });
   std::string_view text;
   if (!well_formed || !json_.RawTextFrom(begin, &text)) return false;
+  TakeMetadata(text);
+  return true;
+}
+
+void ValueReader::TakeMetadata(std::string_view text) {
   if (text.size() > static_cast<std::size_t>(limits_.max_metadata_bytes)) {
     Reject(FailureReason::kTooLarge,
            fmt::format("metadata has {} bytes, at most {} are allowed (limits.max_metadata_bytes)",
                        text.size(), limits_.max_metadata_bytes));
-    return true;
+    return;
   }
   request_->metadata = text;
-  return true;
 }
 
 void ValueReader::CheckComplete() {
@@ -361,7 +442,9 @@ std::optional<Failure> RequestDecoder::Begin(const Record& record, StringScratch
   if (auto too_large = CheckSizes(record, state.limits)) return too_large;
   if (failure || !request->model_id.empty()) return failure;
 
-  failure = ValueReader(state, record, std::nullopt, scratch, request).Read();
+  ValueReader reader(state, record, std::nullopt, scratch, request);
+  reader.ReadStrictly();
+  failure = reader.TakeFailure();
   if (!failure && request->model_id.empty()) {
     failure = Failure{FailureReason::kMissingModelId, "model_id is missing in headers and value"};
   }
@@ -374,10 +457,15 @@ std::optional<Failure> RequestDecoder::Finish(const Record& record, const RowLay
   DecoderState& state = impl_->state;
   const std::string_view model_id = request->model_id;
   MILLRACE_DCHECK(!model_id.empty());
-  ApplyHeaders(state.headers, request);
-  request->model_id = model_id;
   const TensorReader tensor(state.json, layout, model_id, row);
-  return ValueReader(state, record, tensor, scratch, request).Read();
+  const auto read = [&](auto how) {
+    ApplyHeaders(state.headers, request);
+    request->model_id = model_id;
+    ValueReader reader(state, record, tensor, scratch, request);
+    return (reader.*how)();
+  };
+  if (!read(&ValueReader::ReadPlain)) read(&ValueReader::ReadStrictly);
+  return state.json.TakeFailure();
 }
 
 }  // namespace millrace

@@ -38,8 +38,14 @@ struct Reader {
     return number;
   }
   bool Peek(std::string_view any_of) const {
-    return !rest.empty() && any_of.find(rest[0]) != std::string_view::npos;
+    if (rest.empty()) return false;
+    // A loop over so few is cheaper than a call that looks for one.
+    for (const char c : any_of) {
+      if (c == rest[0]) return true;
+    }
+    return false;
   }
+  bool PeekDigit() const { return !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; }
   void Expect(std::string_view any_of) {
     if (!Peek(any_of)) {
       ok = false;
@@ -55,8 +61,8 @@ int ReadFraction(Reader& reader) {
   reader.Expect(".");
   int millis = 0;
   int scale = 100;
-  if (!reader.Peek("0123456789")) reader.ok = false;
-  while (reader.Peek("0123456789")) {
+  if (!reader.PeekDigit()) reader.ok = false;
+  while (reader.PeekDigit()) {
     millis += scale * reader.Digits(1);
     scale /= 10;
   }

@@ -18,6 +18,12 @@ std::string ExpectedShape(const RowLayout& layout) {
 
 }  // namespace
 
+bool TensorReader::ReadPlainInput(PlainJson& json) {
+  return DispatchElement(layout_.type, [&]<class T>(std::type_identity<T>) {
+    return json.ReadArray(layout_.elements, reinterpret_cast<T*>(row_));
+  });
+}
+
 bool TensorReader::ReadNamedInputs(ondemand::value& value) {
   if (value.raw_json_token().front() != '{') {
     json_.Reject(FailureReason::kInvalidShape,

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "codec/plain_json_internal.h"
 #include "codec/strict_json_internal.h"
 #include "types/tensor.h"
 
@@ -22,6 +23,8 @@ class TensorReader {
 
   // `input`: a flat array.
   bool ReadInput(ondemand::value& value) { return ReadTensor(value, 1, false); }
+  // The same, when it is plain and fits; false says nothing.
+  bool ReadPlainInput(PlainJson& json);
   // `inputs`: an object that gives the one input by name, nested as its shape says, or flat.
   bool ReadNamedInputs(ondemand::value& value);
   // Neither was there.

@@ -1,0 +1,47 @@
+#include "codec/plain_json_internal.h"
+
+#include <algorithm>
+#include <array>
+
+#include "codec/text.h"
+#include "codec/words_internal.h"
+
+namespace millrace {
+
+bool PlainJson::ReadString(std::string_view* out) {
+  if (!Take('"')) return false;
+  const char* const begin = at_;
+  std::uint64_t all = 0;
+  for (; at_ < end_; at_ += kWord) {
+    const std::uint64_t word = LoadWord(at_);
+    all |= word;
+    if (const std::uint64_t hits = BytesToEscape(word); hits != 0) {
+      at_ += FirstByte(hits);
+      break;
+    }
+  }
+  if (at_ >= end_ || *at_ != '"') return false;
+  *out = {begin, static_cast<std::size_t>(at_ - begin)};
+  ++at_;
+  return (all & kHighs) == 0 || FindInvalidUtf8(*out) == std::string_view::npos;
+}
+
+bool PlainJson::ReadObjectOfStrings(std::string_view* out) {
+  constexpr std::size_t kMaxKeys = 8;  // Few enough to look for twins one by one.
+  std::array<std::string_view, kMaxKeys> keys;
+  std::size_t count = 0;
+  const char* const begin = Start();
+  if (!Take('{')) return false;
+  do {
+    std::string_view key;
+    std::string_view value;
+    if (count == kMaxKeys || !ReadKey(&key) || !ReadString(&value)) return false;
+    if (std::find(keys.begin(), keys.begin() + count, key) != keys.begin() + count) return false;
+    keys[count++] = key;
+  } while (Take(','));
+  if (!Take('}')) return false;
+  *out = {begin, static_cast<std::size_t>(at_ - begin)};
+  return true;
+}
+
+}  // namespace millrace
