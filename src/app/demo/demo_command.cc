@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
@@ -9,12 +11,14 @@
 #include "app/demo/demo_load.h"
 #include "app/demo/demo_outcomes.h"
 #include "app/demo/demo_report.h"
+#include "app/log_scan.h"
+#include "app/run_names.h"
 #include "app/signals.h"
 #include "app/worker_host.h"
+#include "codec/json_writer.h"
 #include "generated/demo_file.h"
 #include "pipeline/verify/audit.h"
 #include "telemetry/log.h"
-#include "transport/local/local_log.h"
 
 namespace millrace {
 namespace {
@@ -26,6 +30,7 @@ struct DemoFlags {
   std::int64_t steady_rate = 10'000;
   std::uint64_t seed = 1;
   bool keep = false;
+  bool kafka = false;
 };
 
 // Its presence says that the folder is the demo's own and may be emptied.
@@ -33,6 +38,10 @@ constexpr const char* kMarker = ".millrace-demo";
 // Requests of the first phase, which go at the steady rate; the rest goes as fast as it can.
 constexpr double kSteadyShare = 0.4;
 constexpr std::size_t kPublishBatch = 500;
+// Of the contract's partition counts.
+constexpr double kLocalScale = 0.25;
+constexpr double kClusterScale = 0.125;
+constexpr Millis kJoinWait{20'000};
 
 Status PrepareFolder(const fs::path& dir) {
   std::error_code error;
@@ -132,24 +141,109 @@ class Publisher {
   std::vector<ProducerRecord> records_;
 };
 
-AllOptions DemoOptions(const CommandContext& context, const fs::path& dir) {
-  AllOptions options = context.options;
-  options.transport.kind = TransportKind::kLocal;
-  options.transport.local.dir = (dir / "log").string();
-  options.transport.local.durability = LocalDurability::kNormal;
-  options.transport.group = "demo";
-  options.repository.dir = (dir / "models").string();
-  options.telemetry.log_level = LogLevel::kWarn;
-  if (options.http.admin_listen == HttpOptions().admin_listen) {
-    options.http.admin_listen = "127.0.0.1:0";  // Another worker may have the usual port.
+// The settings of the demo over those of the context: a log, a group and topics of its own.
+void UseDemoOptions(CommandContext& context, const DemoFlags& flags, const fs::path& dir) {
+  TransportOptions& transport = context.options.transport;
+  if (flags.kafka) {
+    const std::string name = UniqueName("millrace-demo");
+    const TopicOptions given = transport.topics;
+    transport.kind = TransportKind::kKafka;
+    if (!IsGiven(context, "kafka.group")) transport.group = name;
+    transport.topics = TopicsNamed(name);
+    if (IsGiven(context, "topics.requests")) transport.topics.requests = given.requests;
+    if (IsGiven(context, "topics.results")) transport.topics.results = given.results;
+    if (IsGiven(context, "topics.dlq")) transport.topics.dlq = given.dlq;
+    if (IsGiven(context, "topics.events")) transport.topics.events = given.events;
+  } else {
+    transport.kind = TransportKind::kLocal;
+    transport.local.dir = (dir / "log").string();
+    transport.local.durability = LocalDurability::kNormal;
+    transport.group = "demo";
   }
-  return options;
+  context.options.repository.dir = (dir / "models").string();
+  context.options.telemetry.log_level = LogLevel::kWarn;
+  if (context.options.http.admin_listen == HttpOptions().admin_listen) {
+    context.options.http.admin_listen = "127.0.0.1:0";  // Another worker may have the usual port.
+  }
 }
 
-int RunLoad(CommandContext& context, const DemoFlags& flags, const fs::path& dir, Log& log,
-            const AllOptions& options, StopSignals& signals) {
-  for (const TopicSpec& spec : ContractTopics(options.transport.topics, 0.25)) {
-    if (const Status made = log.CreateTopic(spec); !made.ok()) return Fail("demo", made);
+// Settings that name the demo's place on a cluster, so that the commands to type next are short.
+Status WriteSettings(const TransportOptions& transport, const fs::path& file) {
+  std::string out;
+  const auto add = [&out](const char* name, const std::string& value) {
+    out += fmt::format("  {}: ", name);
+    JsonWriter(out).Value(value);
+    out += '\n';
+  };
+  out += "transport: kafka\nkafka:\n";
+  add("brokers", transport.kafka.brokers);
+  add("group", transport.group);
+  out += "topics:\n";
+  add("requests", transport.topics.requests);
+  add("results", transport.topics.results);
+  add("dlq", transport.topics.dlq);
+  add("events", transport.topics.events);
+  std::ofstream stream(file);
+  stream << out;
+  if (stream.flush()) return Status::Ok();
+  return {StatusCode::kResourceExhausted, "cannot write '" + file.string() + "'"};
+}
+
+Result<DemoPlace> PlaceOf(const TransportOptions& transport, const fs::path& dir) {
+  DemoPlace place;
+  place.models = (dir / "models").string();
+  if (transport.kind == TransportKind::kLocal) {
+    place.words = "embedded log in " + dir.string();
+    place.flags = " --data " + transport.local.dir;
+    place.group = " -g " + transport.group;
+    return place;
+  }
+  const fs::path settings = dir / "demo.yaml";
+  MILLRACE_RETURN_IF_ERROR(WriteSettings(transport, settings));
+  const TopicOptions& topics = transport.topics;
+  place.kafka = true;
+  place.topics =
+      fmt::format("{}, {}, {} and {}", topics.requests, topics.results, topics.dlq, topics.events);
+  place.words = fmt::format("Kafka at {}, group {}", transport.kafka.brokers, transport.group);
+  place.flags = " -c " + settings.string();
+  return place;
+}
+
+Status MakeTopics(Log& log, const TransportOptions& transport) {
+  const bool kafka = transport.kind == TransportKind::kKafka;
+  for (const TopicSpec& spec :
+       ContractTopics(transport.topics, kafka ? kClusterScale : kLocalScale)) {
+    const Status made = log.CreateTopic(spec);
+    if (kafka && made.code() == StatusCode::kAlreadyExists) continue;  // The user named it.
+    MILLRACE_RETURN_IF_ERROR(made);
+  }
+  return Status::Ok();
+}
+
+// A cluster hands out partitions a moment after the worker has joined: all of them, for there is no
+// other member.
+Status WaitForPartitions(Log& log, const TransportOptions& transport, const WorkerHost& host,
+                         const StopSignals& signals) {
+  const auto count = PartitionCount(log, transport.topics.requests);
+  if (!count.ok()) return count.status();
+  const MonoTime deadline = SystemClock().Now() + kJoinWait;
+  while (host.worker()->assigned_partitions() < static_cast<std::size_t>(*count) &&
+         !signals.stopped()) {
+    if (SystemClock().Now() > deadline) {
+      return {StatusCode::kDeadlineExceeded,
+              fmt::format("the worker was not given the partitions of {} within {}",
+                          transport.topics.requests, FormatDuration(kJoinWait))};
+    }
+    std::this_thread::sleep_for(Millis(5));
+  }
+  return Status::Ok();
+}
+
+int RunLoad(const CommandContext& context, const DemoFlags& flags, const DemoPlace& place, Log& log,
+            StopSignals& signals) {
+  const AllOptions& options = context.options;
+  if (const Status made = MakeTopics(log, options.transport); !made.ok()) {
+    return Fail("demo", made);
   }
   Result<DemoLoad> load = DemoLoad::Make(flags.seed);
   if (!load.ok()) return Fail("demo", load.status());
@@ -157,9 +251,13 @@ int RunLoad(CommandContext& context, const DemoFlags& flags, const fs::path& dir
   if (!producer.ok()) return Fail("demo", producer.status());
 
   DemoScreen screen(context.stderr_is_terminal, flags.requests);
-  screen.Title(dir.string());
+  screen.Title(place.words);
+  if (place.kafka) screen.Note("topics " + place.topics);
   WorkerHost host(options, log);
   if (const Status started = host.Start(); !started.ok()) return Fail("demo", started);
+  if (const Status ours = WaitForPartitions(log, options.transport, host, signals); !ours.ok()) {
+    return Fail("demo", ours);
+  }
   screen.Started(host);
 
   Publisher publisher(**producer, *load, flags, options.transport.topics.requests);
@@ -197,7 +295,7 @@ int RunLoad(CommandContext& context, const DemoFlags& flags, const fs::path& dir
   audit_options.checker.topics = options.transport.topics;
   Result<LogAudit> audit = AuditLog(log, audit_options);
   if (!audit.ok()) return Fail("demo", audit.status());
-  std::cout << DemoReport(*load, figures, *outcomes, audit->report, dir.string(),
+  std::cout << DemoReport(*load, figures, *outcomes, audit->report, place,
                           context.stdout_is_terminal, flags.keep ? host.admin_port() : 0)
             << std::flush;
   const bool right = audit->report.ok && figures.answered == total;
@@ -214,12 +312,14 @@ int RunDemo(CommandContext& context, const DemoFlags& flags) {
   const fs::path dir = chosen == LocalLogOptions().dir ? fs::temp_directory_path() / "millrace-demo"
                                                        : fs::path(chosen);
   StopSignals signals;
-  const AllOptions options = DemoOptions(context, dir);
-  InitLogging(options.telemetry);
+  UseDemoOptions(context, flags, dir);
+  InitLogging(context.options.telemetry);
   if (const Status prepared = PrepareFolder(dir); !prepared.ok()) return Fail("demo", prepared);
-  Result<std::unique_ptr<Log>> log = OpenLocalLog(options.transport.local);
+  const Result<DemoPlace> place = PlaceOf(context.options.transport, dir);
+  if (!place.ok()) return Fail("demo", place.status());
+  Result<std::unique_ptr<Log>> log = context.OpenLog();
   if (!log.ok()) return Fail("demo", log.status());
-  const int code = RunLoad(context, flags, dir, **log, options, signals);
+  const int code = RunLoad(context, flags, *place, **log, signals);
   signals.Close();
   return code;
 }
@@ -238,6 +338,8 @@ void RegisterDemo(CLI::App& root, CommandTable& table) {
       ->capture_default_str();
   command->add_option("--seed", flags->seed, "Of the requests")->capture_default_str();
   command->add_flag("--keep", flags->keep, "Keep the worker and its status page running");
+  command->add_flag("--kafka", flags->kafka,
+                    "On the cluster of --brokers, with a group and topics made for this run");
   command->footer(
       "Publishes requests made from two real data sets by 20 tenants, one in a hundred of them\n"
       "malformed, runs the worker on them and audits what came out.\n"
@@ -245,7 +347,8 @@ void RegisterDemo(CLI::App& root, CommandTable& table) {
       "Examples:\n"
       "  millrace demo\n"
       "  millrace demo --keep                     then open the page it names\n"
-      "  millrace demo --requests 1000000 --data ./demo-data");
+      "  millrace demo --requests 1000000 --data ./demo-data\n"
+      "  millrace demo --kafka -b broker:9092");
   table.commands.emplace_back(
       command, [flags](CommandContext& context) { return RunDemo(context, *flags); });
 }

@@ -34,7 +34,8 @@ std::string Bar(double share, int width) {
 double WorkerCpuMicros() {
   double micros = 0;
   for (const ThreadCpu& thread : ReadThreadCpu()) {
-    if (thread.name.starts_with("mr-")) micros += static_cast<double>(thread.cpu.count());
+    const bool counts = thread.name.starts_with("mr-") || thread.name.starts_with("rdk:");
+    if (counts) micros += static_cast<double>(thread.cpu.count());
   }
   return micros;
 }
@@ -99,12 +100,11 @@ DemoFigures DemoMeter::Finish(MonoTime burst_started) {
   return figures;
 }
 
-void DemoScreen::Title(const std::string& dir) {
+void DemoScreen::Title(const std::string& where) {
   const Style style = StyleFor(terminal_);
   std::fprintf(stderr, "%s",
-               fmt::format("{}Millrace demo{}: {} requests, 20 tenants, 3 models, embedded log in "
-                           "{}\n",
-                           style.bold, style.off, Grouped(requests_), dir)
+               fmt::format("{}Millrace demo{}: {} requests, 20 tenants, 3 models, {}\n", style.bold,
+                           style.off, Grouped(requests_), where)
                    .c_str());
 }
 
@@ -141,7 +141,7 @@ void DemoScreen::Note(const std::string& text) { std::fprintf(stderr, "\n%s\n", 
 
 std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
                        const DemoOutcomes& outcomes, const AuditReport& audit,
-                       const std::string& dir, bool terminal, std::uint16_t admin_port) {
+                       const DemoPlace& place, bool terminal, std::uint16_t admin_port) {
   const Style style = StyleFor(terminal);
   std::string out;
   const auto line = [&out](const std::string& text) { out += text + "\n"; };
@@ -149,9 +149,9 @@ std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
     line(fmt::format("\n{}{}{}", style.bold, text, style.off));
   };
   heading("What happened");
-  line(fmt::format("  throughput    {} requests/s in the burst, {:.2f} µs of worker CPU each",
+  line(fmt::format("  throughput    {} requests/s in the burst, {:.2f} µs of {} CPU each",
                    Grouped(static_cast<std::int64_t>(figures.burst_per_second)),
-                   figures.worker_cpu_us));
+                   figures.worker_cpu_us, place.kafka ? "worker and Kafka client" : "worker"));
   line(
       fmt::format("  latency       p50 {:.1f} ms, p99 {:.1f} ms from published to visible, before "
                   "the burst",
@@ -185,12 +185,14 @@ std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
                   audit.count(Violation::kOrphaned), audit.count(Violation::kOrder)));
 
   heading("What to type next");
-  const std::string data = " --data " + dir + "/log";
-  line("  millrace results" + data + " --request-id demo-42");
-  line("  millrace dlq list" + data + " --limit 5");
-  line("  millrace topics describe" + data + " -g demo");
-  line("  millrace verify" + data + " -g demo");
-  line("  millrace models list --models " + dir + "/models");
+  line("  millrace results" + place.flags + " --request-id demo-42");
+  line("  millrace dlq list" + place.flags + " --limit 5");
+  line("  millrace topics describe" + place.flags + place.group);
+  line("  millrace verify" + place.flags + place.group);
+  line("  millrace models list --models " + place.models);
+  if (!place.topics.empty()) {
+    line(fmt::format("\nThe topics {} stay in the cluster until you delete them.", place.topics));
+  }
   if (admin_port != 0) {
     line(
         fmt::format("\nThe worker stays: status page http://127.0.0.1:{}/ , metrics /metrics. "

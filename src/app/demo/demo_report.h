@@ -31,7 +31,17 @@ struct DemoFigures {
   double burst_per_second = 0;
   double rows_per_batch = 0;
   std::uint64_t commits = 0;
-  double worker_cpu_us = 0;  // Of the worker's threads, per request.
+  double worker_cpu_us = 0;  // Of the worker's threads and of Kafka clients, per request.
+};
+
+// Where the demo ran, in words and as flags for the commands that look at what it left.
+struct DemoPlace {
+  std::string words;   // "embedded log in DIR".
+  std::string flags;   // What `results`, `dlq` and others need to find the log.
+  std::string group;   // The flag of the group, where `flags` does not tell.
+  std::string models;  // Folder of the models.
+  bool kafka = false;
+  std::string topics;  // On a cluster: what it left there.
 };
 
 // Reads the running worker's metrics. One thread.
@@ -61,7 +71,7 @@ class DemoMeter {
 class DemoScreen {
  public:
   DemoScreen(bool terminal, std::int64_t requests) : terminal_(terminal), requests_(requests) {}
-  void Title(const std::string& dir);
+  void Title(const std::string& where);
   void Started(const WorkerHost& host);
   void Line(const DemoTick& tick);
   void Note(const std::string& text);
@@ -75,6 +85,6 @@ class DemoScreen {
 // The report, ready to print. `admin_port` 0: the worker does not stay.
 std::string DemoReport(const DemoLoad& load, const DemoFigures& figures,
                        const DemoOutcomes& outcomes, const AuditReport& audit,
-                       const std::string& dir, bool terminal, std::uint16_t admin_port);
+                       const DemoPlace& place, bool terminal, std::uint16_t admin_port);
 
 }  // namespace millrace
