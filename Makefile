@@ -59,8 +59,16 @@ demo: build  ## Run everything on this machine with two real data sets (no broke
 	@build/millrace demo
 
 .PHONY: bench
-bench: build  ## Measure the pipeline on the local log; JSON in bench/out/
+bench: bench-local bench-kafka  ## Measure on the local log and on Kafka; JSON in bench/out/
+
+.PHONY: bench-local
+bench-local: build  ## The half of it that needs no broker
 	@bench/run
+
+.PHONY: bench-kafka
+bench-kafka: build setup-kafka  ## The other half, beside a bare copy (BROKERS: of a running cluster)
+	@$(call compile,release) --target millrace_bare_copy
+	@bench/kafka
 
 .PHONY: fuzz
 fuzz: setup-clang  ## Fuzz each target for FUZZ_SECONDS (30); new inputs stay in build-fuzz/corpus/

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Latency as a user of the topics sees it: publishes on time, reads committed results.
+
+    python kafka_latency.py BROKERS --requests-topic T --results-topic R --model mlp \
+        --rate 500 --seconds 20
+
+An open loop: request i is due at start + i / rate, whatever became of those before, and a late
+answer counts in full, from when its request was due to when a read_committed consumer of this
+process has its result. The worker is another process and knows nothing of this one. Prints one JSON
+object. Needs confluent-kafka (tests/requirements.txt).
+"""
+
+import argparse
+import json
+import random
+import sys
+import threading
+import time
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+LEAD = 0.5  # Seconds between the start and the first request.
+LAST_ANSWERS = 15.0  # How long the last results may take.
+WARM_UP = 200  # Requests before those that count: connections, the first transaction.
+
+
+def request(index, args, rng):
+    tenant = f"tenant-{index % 20}"
+    body = {"request_id": f"{args.run}-{index}", "tenant_id": tenant, "model_id": args.model,
+            "input": [round(rng.random(), 6) for _ in range(args.features)]}
+    return f"{tenant}|{args.model}".encode(), json.dumps(body, separators=(",", ":")).encode()
+
+
+class Reader(threading.Thread):
+    """Notes when each result can be read."""
+
+    def __init__(self, args, count):
+        super().__init__(name="reader")
+        self.seen = [0.0] * count
+        self.left = count
+        self.stop = False
+        self._prefix = f"{args.run}-".encode()
+        self._consumer = Consumer({
+            "bootstrap.servers": args.brokers, "group.id": args.run, "enable.auto.commit": False,
+            "isolation.level": "read_committed", "auto.offset.reset": "error"})
+        partitions = self._consumer.list_topics(args.results_topic, timeout=10)
+        self._consumer.assign([
+            TopicPartition(args.results_topic, p, self._end(args.results_topic, p))
+            for p in partitions.topics[args.results_topic].partitions])
+
+    def _end(self, topic, partition):
+        return self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
+
+    def run(self):
+        while self.left and not self.stop:
+            for message in self._consumer.consume(500, 0.1):
+                now = time.monotonic()
+                if message.error():
+                    raise KafkaException(message.error())
+                key = message.key() or b""
+                if key.startswith(self._prefix):
+                    index = int(key[len(self._prefix):])
+                    if not self.seen[index]:
+                        self.seen[index] = now
+                        self.left -= 1
+        self._consumer.close()
+
+
+def publish(args, count):
+    """Publishes `count` requests on time; returns when each was due."""
+    producer = Producer({"bootstrap.servers": args.brokers, "linger.ms": 0, "acks": "all"})
+    rng = random.Random(1)
+    headers = {"model_id": args.model}
+    start = time.monotonic() + LEAD
+    due = [start + i / args.rate for i in range(count)]
+    for index, when in enumerate(due):
+        key, value = request(index, args, rng)
+        while (wait := when - time.monotonic()) > 0:
+            time.sleep(wait)
+        producer.produce(args.requests_topic, value, key, headers=headers)
+        producer.poll(0)
+    if producer.flush(LAST_ANSWERS):
+        sys.exit("kafka_latency.py: not all requests could be published")
+    return due
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Latency as a user of the topics sees it.")
+    parser.add_argument("brokers")
+    parser.add_argument("--requests-topic", required=True)
+    parser.add_argument("--results-topic", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--features", type=int, default=30)
+    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--seconds", type=float, default=20)
+    args = parser.parse_args()
+    args.run = f"latency-{time.time_ns():x}"
+    count = WARM_UP + int(args.rate * args.seconds)
+    reader = Reader(args, count)
+    reader.start()
+    due = publish(args, count)
+    deadline = time.monotonic() + LAST_ANSWERS
+    while reader.left and reader.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    reader.stop = True
+    reader.join()
+    if reader.left:
+        sys.exit(f"kafka_latency.py: {reader.left} of {count} requests have no result")
+    waits = sorted((seen - when) * 1e3 for seen, when in zip(reader.seen[WARM_UP:], due[WARM_UP:]))
+    at = {f"p{q}_ms": round(waits[int(q / 100 * (len(waits) - 1))], 3) for q in (50, 95, 99)}
+    print(json.dumps({"requests": len(waits), "rate": args.rate, **at,
+                      "max_ms": round(waits[-1], 3)}))
+
+
+if __name__ == "__main__":
+    main()
