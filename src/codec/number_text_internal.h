@@ -47,7 +47,7 @@ inline constexpr std::array<std::uint64_t, kMaxDigits + 1> kTens = [] {
 
 // Numbers with more decimals have too many digits to be exact as doubles; asking for the decimals
 // first can be foreseen better than asking for the digits' value.
-constexpr int kMaxQuotient = 15;
+constexpr unsigned kMaxQuotient = 15;
 
 // Powers of ten, exact as doubles.
 inline constexpr std::array<double, kMaxQuotient + 1> kDoubleTens = [] {
@@ -92,7 +92,7 @@ constexpr Power MakePower(int q) {
 inline constexpr std::array<Power, 2 * kMaxPower + 1> kPowers = [] {
   std::array<Power, 2 * kMaxPower + 1> powers{};
   for (int q = -kMaxPower; q <= kMaxPower; ++q) {
-    powers[static_cast<std::size_t>(q + kMaxPower)] = MakePower(q);
+    powers[static_cast<unsigned>(q + kMaxPower)] = MakePower(q);
   }
   return powers;
 }();
@@ -124,6 +124,11 @@ inline std::uint32_t NonDigits(const char* at) {
 #else
 inline std::uint32_t NonDigits(const char* at) { return NonDigitsPortable(at); }
 #endif
+
+// 32 when there is none. By way of unsigned, which widens for nothing.
+inline std::size_t LowestBit(std::uint32_t bits) {
+  return static_cast<unsigned>(std::countr_zero(bits));
+}
 
 // Eight bytes, each a digit's value, the first one in the lowest byte.
 constexpr std::uint64_t EightDigits(std::uint64_t word) {
@@ -171,7 +176,7 @@ template <class T>
   Bits bits = 0;
   if (digits != 0) {
     if (exponent < -kMaxPower || exponent > kMaxPower) return false;
-    const Power& power = kPowers[static_cast<std::size_t>(exponent + kMaxPower)];
+    const Power& power = kPowers[static_cast<unsigned>(exponent + kMaxPower)];
     const int zeros = std::countl_zero(digits);
     auto product =
         static_cast<std::uint64_t>((static_cast<Uint128>(digits << zeros) * power.bits) >> 64);
@@ -193,16 +198,16 @@ template <class T>
   return true;
 }
 
-// The value of T nearest to digits * 10^exponent; false when that takes more than 64 bits to tell.
+// The value of T nearest to digits / 10^decimals; false when that takes more than 64 bits to tell.
 template <class T>
-[[gnu::always_inline]] inline bool Nearest(std::uint64_t digits, int exponent, std::uint32_t minus,
+[[gnu::always_inline]] inline bool Nearest(std::uint64_t digits, int decimals, std::uint32_t minus,
                                            T* out) {
   // Both are exact as doubles, and so their quotient is the nearest double. It is the nearest float
   // too when it does not lie in the middle between two of them, where it may have been rounded to.
   // (Small enough for no float to overflow, large enough for none to be subnormal.)
-  if (exponent <= 0 && exponent >= -kMaxQuotient && digits >> 53 == 0) [[likely]] {
+  if (static_cast<unsigned>(decimals) <= kMaxQuotient && digits >> 53 == 0) [[likely]] {
     const double quotient = static_cast<double>(static_cast<std::int64_t>(digits)) /
-                            kDoubleTens[static_cast<std::size_t>(-exponent)];
+                            kDoubleTens[static_cast<unsigned>(decimals)];
     constexpr std::uint64_t kMiddle = std::uint64_t{1} << 28;
     if (sizeof(T) == sizeof(double) ||
         (std::bit_cast<std::uint64_t>(quotient) & (2 * kMiddle - 1)) != kMiddle) [[likely]] {
@@ -210,7 +215,7 @@ template <class T>
       return true;
     }
   }
-  return NearestOfProduct(digits, exponent, minus, out);
+  return NearestOfProduct(digits, -decimals, minus, out);
 }
 
 // What stands behind an 'e'; answers where it ends, or null.
@@ -244,17 +249,17 @@ template <class T>
     if (others == 0) [[unlikely]]
       return ReadLongNumber(begin, end, out);
   }
-  const auto point = static_cast<std::size_t>(std::countr_zero(others));
+  const auto point = LowestBit(others);
   const std::size_t whole = point - minus;
   const char* const first = at + minus;
   if (whole == 0 || (whole > 1 && *first == '0')) [[unlikely]]
     return nullptr;
   std::uint64_t digits = 0;
-  int exponent = 0;
+  int decimals = 0;
   at += point;
   if (*at == '.') {
     others &= others - 1;
-    const auto stop = static_cast<std::size_t>(std::countr_zero(others));
+    const auto stop = LowestBit(others);
     const std::size_t fraction = stop - point - 1;
     if (others == 0 || whole + fraction > kMaxDigits) [[unlikely]] {
       return ReadLongNumber(begin, end, out);
@@ -263,7 +268,7 @@ template <class T>
       return nullptr;
     digits = whole == 1 ? static_cast<std::uint64_t>(*first - '0') : ReadDigits(first, whole);
     digits = digits * kTens[fraction] + ReadDigits(at + 1, fraction);
-    exponent = -static_cast<int>(fraction);
+    decimals = static_cast<int>(fraction);
     at = begin + stop;
   } else {
     if (whole > kMaxDigits) [[unlikely]]
@@ -271,13 +276,13 @@ template <class T>
     digits = ReadDigits(first, whole);
   }
   if ((*at | 0x20) == 'e') {
-    int more = 0;  // Of its own, so that `exponent` stays in a register.
-    at = ReadExponent(at + 1, &more);
+    int exponent = 0;
+    at = ReadExponent(at + 1, &exponent);
     if (at == nullptr) [[unlikely]]
       return ReadLongNumber(begin, end, out);
-    exponent += more;
+    decimals -= exponent;
   }
-  if (Nearest(digits, exponent, minus, out)) [[likely]]
+  if (Nearest(digits, decimals, minus, out)) [[likely]]
     return at;
   return ReadLongNumber(begin, end, out);
 }
@@ -286,7 +291,7 @@ template <class T>
 const char* ReadInteger(const char* at, T* out) {
   const auto minus = static_cast<std::uint32_t>(*at == '-');
   const std::uint32_t others = (NonDigits(at) | NonDigits(at + 16) << 16) & ~minus;
-  const auto count = static_cast<std::size_t>(std::countr_zero(others)) - minus;
+  const auto count = LowestBit(others) - minus;
   if (count == 0 || count > kMaxDigits || (count > 1 && at[minus] == '0')) return nullptr;
   return PlainInteger(at + minus, count, minus != 0, out);
 }
@@ -314,17 +319,19 @@ inline const char* SkipJsonSpace(const char* at, const char* end) {
 // When it answers null, `out` has lost its content. REQUIRES: *at == '['.
 template <class T>
 const char* ReadPlainArray(const char* at, const char* end, std::size_t count, T* out) {
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i < count;) {
     ++at;
     if (*at <= ' ') at = SkipJsonSpace(at, end);
     at = ReadPlainNumber(at, end, out + i);
     if (at == nullptr) [[unlikely]]
       return nullptr;
+    ++i;
     if (*at <= ' ') at = SkipJsonSpace(at, end);
-    if (at >= end || *at != (i + 1 < count ? ',' : ']')) [[unlikely]]
+    if (at >= end) [[unlikely]]
       return nullptr;
+    if (*at != ',') return *at == ']' && i == count ? at + 1 : nullptr;
   }
-  return count == 0 ? nullptr : at + 1;
+  return nullptr;
 }
 
 }  // namespace millrace

@@ -9,20 +9,21 @@
 namespace millrace {
 
 bool PlainJson::ReadString(std::string_view* out) {
-  if (!Take('"')) return false;
-  const char* const begin = at_;
+  const char* at = Start();  // Not at_, which would be stored and loaded for each word.
+  if (at >= end_ || *at != '"') return false;
+  const char* const begin = ++at;
   std::uint64_t all = 0;
-  for (; at_ < end_; at_ += kWord) {
-    const std::uint64_t word = LoadWord(at_);
+  for (; at < end_; at += kWord) {
+    const std::uint64_t word = LoadWord(at);
     all |= word;
     if (const std::uint64_t hits = BytesToEscape(word); hits != 0) {
-      at_ += FirstByte(hits);
+      at += FirstByte(hits);
       break;
     }
   }
-  if (at_ >= end_ || *at_ != '"') return false;
-  *out = {begin, static_cast<std::size_t>(at_ - begin)};
-  ++at_;
+  if (at >= end_ || *at != '"') return false;
+  *out = {begin, static_cast<std::size_t>(at - begin)};
+  at_ = at + 1;
   return (all & kHighs) == 0 || FindInvalidUtf8(*out) == std::string_view::npos;
 }
 

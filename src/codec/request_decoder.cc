@@ -290,7 +290,9 @@ bool ValueReader::ReadModelName(std::string_view name, ondemand::value& value,
 
 void ValueReader::TakeModelName(std::string_view name, std::string_view id,
                                 std::string_view from_header, std::string_view* out) {
-  if (auto failure = CheckModelName(name, id, limits_.max_id_bytes)) {
+  if (id == from_header && !id.empty()) {
+    *out = id;  // Was checked as a header.
+  } else if (auto failure = CheckModelName(name, id, limits_.max_id_bytes)) {
     Reject(failure->reason, std::move(failure->detail));
   } else {
     Merge(name, id, from_header, out);
