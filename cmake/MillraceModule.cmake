@@ -131,7 +131,9 @@ function(millrace_binary)
     return()
   endif()
   add_executable(millrace "${main}")
-  target_link_libraries(millrace PRIVATE millrace_app ${MILLRACE_DEFAULT_POINTS} millrace_flags)
+  target_link_libraries(millrace PRIVATE
+    millrace_app ${MILLRACE_DEFAULT_POINTS} millrace_flags millrace_malloc)
   add_executable(millrace-test "${main}")
-  target_link_libraries(millrace-test PRIVATE millrace_app millrace_points_on millrace_flags)
+  target_link_libraries(millrace-test PRIVATE
+    millrace_app millrace_points_on millrace_flags millrace_malloc)
 endfunction()

@@ -192,6 +192,12 @@ void PutDecided(const KafkaOptions& options, const ClientSpec& spec,
     // With the protocol of KIP-848 the broker assigns; naming a strategy is an error there.
     if (protocol == options.properties.end() || Lower(protocol->second) != "consumer") {
       put("partition.assignment.strategy");
+      // The partitions of a worker that died wait this long for another; a live one beats every
+      // three seconds on a thread that nothing blocks. It must outlast a transaction. The broker
+      // decides it in its own protocol.
+      if (!options.properties.contains("session.timeout.ms")) {
+        (*properties)["session.timeout.ms"] = "20000";
+      }
     }
   }
   if (spec.role == ClientRole::kTransactionalProducer) {
