@@ -13,6 +13,7 @@
 #include "app/command.h"
 #include "app/local_topics.h"
 #include "app/text_table.h"
+#include "app/topic_setup.h"
 #include "codec/json_writer.h"
 
 namespace millrace {
@@ -208,6 +209,9 @@ int CreateTopics(CommandContext& context, const CreateFlags& flags) {
       return Fail(context.command, WhyNotCreated(made, spec));
     }
     topics.push_back(std::move(topic));
+  }
+  if (const Status usable = WaitForTopics(**log, names); !usable.ok()) {
+    return Fail(context.command, usable);
   }
   PrintCreated(context, topics);
   PrintNotes(context, flags, topics);

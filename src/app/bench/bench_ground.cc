@@ -2,11 +2,11 @@
 
 #include <unistd.h>
 
-#include <set>
 #include <system_error>
 #include <vector>
 
 #include "app/run_names.h"
+#include "app/topic_setup.h"
 #include "transport/local/local_log.h"
 
 namespace millrace {
@@ -57,10 +57,7 @@ Status BenchGround::OpenFolder(const BenchPlan& plan) {
   Result<std::unique_ptr<Log>> log = OpenLocalLog(options_.transport.local);
   if (!log.ok()) return log.status();
   log_ = std::move(log).value();
-  for (const TopicSpec& spec : Topics(options_, plan, plan.partitions)) {
-    MILLRACE_RETURN_IF_ERROR(log_->CreateTopic(spec));
-  }
-  return Status::Ok();
+  return MakeMissingTopics(*log_, Topics(options_, plan, plan.partitions));
 }
 
 Status BenchGround::OpenCluster(const CommandContext& context, const BenchPlan& plan) {
@@ -71,18 +68,7 @@ Status BenchGround::OpenCluster(const CommandContext& context, const BenchPlan& 
   if (!log.ok()) return log.status();
   log_ = std::move(log).value();
   const std::int32_t partitions = plan.partitions > 0 ? plan.partitions : kClusterPartitions;
-  const std::vector<TopicSpec> specs = Topics(options_, plan, partitions);
-  std::vector<std::string> names;
-  for (const TopicSpec& spec : specs) names.push_back(spec.name);
-  const auto existing = log_->DescribeTopics(names);
-  if (!existing.ok()) return existing.status();
-  std::set<std::string> there;
-  for (const TopicInfo& info : *existing) there.insert(info.spec.name);
-  for (const TopicSpec& spec : specs) {
-    if (there.contains(spec.name)) continue;
-    MILLRACE_RETURN_IF_ERROR(log_->CreateTopic(spec).WithContext("creating topic " + spec.name));
-  }
-  return Status::Ok();
+  return MakeMissingTopics(*log_, Topics(options_, plan, partitions));
 }
 
 }  // namespace millrace

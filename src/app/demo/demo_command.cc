@@ -14,6 +14,7 @@
 #include "app/log_scan.h"
 #include "app/run_names.h"
 #include "app/signals.h"
+#include "app/topic_setup.h"
 #include "app/worker_host.h"
 #include "codec/json_writer.h"
 #include "generated/demo_file.h"
@@ -209,17 +210,6 @@ Result<DemoPlace> PlaceOf(const TransportOptions& transport, const fs::path& dir
   return place;
 }
 
-Status MakeTopics(Log& log, const TransportOptions& transport) {
-  const bool kafka = transport.kind == TransportKind::kKafka;
-  for (const TopicSpec& spec :
-       ContractTopics(transport.topics, kafka ? kClusterScale : kLocalScale)) {
-    const Status made = log.CreateTopic(spec);
-    if (kafka && made.code() == StatusCode::kAlreadyExists) continue;  // The user named it.
-    MILLRACE_RETURN_IF_ERROR(made);
-  }
-  return Status::Ok();
-}
-
 // A cluster hands out partitions a moment after the worker has joined: all of them, for there is no
 // other member.
 Status WaitForPartitions(Log& log, const TransportOptions& transport, const WorkerHost& host,
@@ -242,9 +232,9 @@ Status WaitForPartitions(Log& log, const TransportOptions& transport, const Work
 int RunLoad(const CommandContext& context, const DemoFlags& flags, const DemoPlace& place, Log& log,
             StopSignals& signals) {
   const AllOptions& options = context.options;
-  if (const Status made = MakeTopics(log, options.transport); !made.ok()) {
-    return Fail("demo", made);
-  }
+  const std::vector<TopicSpec> topics =
+      ContractTopics(options.transport.topics, place.kafka ? kClusterScale : kLocalScale);
+  if (const Status made = MakeMissingTopics(log, topics); !made.ok()) return Fail("demo", made);
   Result<DemoLoad> load = DemoLoad::Make(flags.seed);
   if (!load.ok()) return Fail("demo", load.status());
   Result<std::unique_ptr<Producer>> producer = log.NewProducer();
