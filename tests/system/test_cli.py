@@ -53,10 +53,11 @@ def test_usage_errors_exit_2_and_say_what_to_do(run_millrace, args, message):
     assert done.stdout == ""
 
 
-def test_kafka_is_refused_with_what_to_do(run_millrace):
-    done = run_millrace(["topics", "describe", "--transport", "kafka"], check=False)
-    assert done.returncode == 1
-    assert "add --transport local --data DIR" in done.stderr
+@pytest.mark.parametrize("command", ["topics describe", "send", "verify"])
+def test_a_cluster_that_does_not_answer_is_exit_4_and_named(run_millrace, command):
+    done = run_millrace([*command.split(), "-b", "127.0.0.1:1"], input="", check=False)
+    assert done.returncode == 4
+    assert f"millrace {command}: no broker of 127.0.0.1:1 answered" in done.stderr
 
 
 def test_full_stdout_is_an_error(millrace):
