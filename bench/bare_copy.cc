@@ -10,7 +10,6 @@
 // usage: millrace_bare_copy BROKERS FROM [--commit-ms N]
 
 #include <librdkafka/rdkafka.h>
-#include <malloc.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -273,7 +272,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s BROKERS FROM [--commit-ms N]\n", argv[0]);
     return 2;
   }
-  mallopt(M_MMAP_THRESHOLD, 64 << 20);
   try {
     Copy(argv[1], argv[2], commit_ms);
   } catch (const std::exception& error) {

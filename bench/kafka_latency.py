@@ -53,16 +53,18 @@ class Reader(threading.Thread):
 
     def run(self):
         while self.left and not self.stop:
-            for message in self._consumer.consume(500, 0.1):
-                now = time.monotonic()
-                if message.error():
-                    raise KafkaException(message.error())
-                key = message.key() or b""
-                if key.startswith(self._prefix):
-                    index = int(key[len(self._prefix):])
-                    if not self.seen[index]:
-                        self.seen[index] = now
-                        self.left -= 1
+            message = self._consumer.poll(0.1)  # consume() would wait for a batch to fill.
+            now = time.monotonic()
+            if message is None:
+                continue
+            if message.error():
+                raise KafkaException(message.error())
+            key = message.key() or b""
+            if key.startswith(self._prefix):
+                index = int(key[len(self._prefix):])
+                if not self.seen[index]:
+                    self.seen[index] = now
+                    self.left -= 1
         self._consumer.close()
 
 
