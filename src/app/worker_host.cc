@@ -183,11 +183,6 @@ Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience) {
                          .topics = transport.topics,
                          .mode = options_.delivery.mode,
                          .transaction_timeout = options_.delivery.transaction_timeout});
-    if (log.status().code() == StatusCode::kNotFound && transport.kind == TransportKind::kKafka) {
-      return Status(StatusCode::kNotFound,
-                    std::string(log.status().message()) + ": make them with `millrace topics " +
-                        "create -b " + transport.kafka.brokers + "`, or name others with topics.*");
-    }
     if (log.status().code() != StatusCode::kUnavailable) return log;
     if (stop_requested_.load()) {
       return Status(StatusCode::kCancelled, "stopped while waiting for the log");
