@@ -77,20 +77,20 @@ fuzz: setup-clang  ## Fuzz each target for FUZZ_SECONDS (30); new inputs stay in
 	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
 .PHONY: test-asan
-test-asan: setup  ## Unit tests and a kill test under AddressSanitizer and UBSan
+test-asan: setup setup-kafka  ## Unit tests and a kill test under AddressSanitizer and UBSan
 	@$(call configure,asan)
 	@$(call compile,asan)
 	@$(call unit,asan)
 	@MILLRACE_BINARY=build-asan/millrace LSAN_OPTIONS=suppressions=$(SANITIZERS)/lsan.supp \
-	  $(call system) -m sanitizers
+	  $(call system) -m sanitizers --small
 
 .PHONY: test-tsan
-test-tsan: setup  ## Unit tests and a kill test under ThreadSanitizer
+test-tsan: setup setup-kafka  ## Unit tests and a kill test under ThreadSanitizer
 	@$(call configure,tsan)
 	@$(call compile,tsan)
 	@$(call unit,tsan)
 	@MILLRACE_BINARY=build-tsan/millrace TSAN_OPTIONS=suppressions=$(SANITIZERS)/tsan.supp \
-	  $(call system) -m sanitizers
+	  $(call system) -m sanitizers --small
 
 .PHONY: lint
 lint: setup-clang  ## Check formatting, then clang-tidy over src/

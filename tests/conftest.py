@@ -26,6 +26,11 @@ RUN_TIMEOUT = 120.0
 _logs = pytest.StashKey[list]()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--small", action="store_true",
+                     help="fewer requests, for builds that run many times slower (sanitizers)")
+
+
 def free_port():
     """A port that was free a moment ago."""
     with socket.socket() as probe:
@@ -100,6 +105,13 @@ class Worker:
         """kill -9, and wait for the end."""
         self.process.kill()
         return self.process.wait(STOP_TIMEOUT)
+
+    def pause(self):
+        """SIGSTOP: everything stands still, its connections stay."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self, sig=signal.SIGTERM, timeout=STOP_TIMEOUT):
         """Asks the worker to stop; returns its exit status."""
@@ -179,6 +191,7 @@ def worker(millrace, local_dir, request):
         finally:
             if process.poll() is None:
                 process.terminate()
+                process.send_signal(signal.SIGCONT)  # One that is paused would never see it.
                 try:
                     process.wait(STOP_TIMEOUT)
                 except subprocess.TimeoutExpired:

@@ -6,12 +6,16 @@ a broker for one test, to be killed and paused at will; `start_kafka` makes any 
 
 import dataclasses
 import itertools
+import pathlib
 import re
+import shutil
 import uuid
 
 import pytest
 
 from cluster import KafkaCluster
+
+MODELS = pathlib.Path(__file__).resolve().parents[1] / "models"
 
 _clusters = pytest.StashKey[list]()
 _number = itertools.count()
@@ -89,6 +93,30 @@ def make_topics(request):
 def topics(kafka, make_topics):
     """Topics of this test alone in the shared broker."""
     return make_topics(kafka)
+
+
+@pytest.fixture
+def models(local_dir):
+    """A repository with the model of publish(); a copy, for a link may not lead out of it."""
+    shutil.copytree(MODELS / "linear", local_dir / "models" / "linear")
+    return local_dir / "models"
+
+
+@pytest.fixture
+def serve(worker, models):
+    """`with serve(cluster, topics, args...) as w:` runs a worker there, as the fixture `worker`."""
+
+    def start(cluster, topics, *args, **keywords):
+        return worker("-b", cluster.bootstrap, "--models", models, *topics.settings,
+                      "-s", "models.linear.version=1", *args, **keywords)
+
+    return start
+
+
+@pytest.fixture
+def requests_in_all(pytestconfig):
+    """How many requests a test of many kills takes: 100,000, or 5,000 with --small."""
+    return 5_000 if pytestconfig.getoption("--small") else 100_000
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import time
 import uuid
 
 from confluent_kafka import Producer
 
 LINEAR = "linear"
 FLUSH_TIMEOUT = 60
+PACE_EVERY = 50
 
 # Each poison: what it makes of request `number`, and the reason a dead letter gives for it.
 POISONS = (
@@ -58,7 +60,8 @@ class _Sink:
     def __init__(self, cluster, **config):
         # The partitioner of the Java client: every client must agree where a key belongs.
         self.producer = Producer(cluster.client_config(
-            partitioner="murmur2_random", linger_ms=5, acks="all", **config))
+            partitioner="murmur2_random", linger_ms=5, acks="all", enable_idempotence=True,
+            **config))
         self._failures = []
 
     def send(self, topic, key, value, headers):
@@ -81,8 +84,10 @@ class _Sink:
 
 
 def publish(cluster, topic, count, *, first=0, tenants=7, poison_every=0, transactional=False,
-            transaction_size=200, abort_every=0, headers=True, make=request):
+            transaction_size=200, abort_every=0, headers=True, make=request, seconds=0):
     """Publishes requests first..first+count-1 in order of their numbers; returns Published.
+
+    In about `seconds`, evenly, or as fast as it goes.
 
     poison_every=k poisons every k-th, taking turns among POISONS. transactional commits every
     transaction_size requests; abort_every=k puts a transaction that is aborted, with its records in
@@ -95,6 +100,7 @@ def publish(cluster, topic, count, *, first=0, tenants=7, poison_every=0, transa
     if transactional:
         sink.producer.init_transactions(30)
     size = transaction_size if transactional else max(count, 1)
+    started = time.monotonic()
     for at in range(first, first + count, size):
         numbers = range(at, min(at + size, first + count))
         if abort_every and (at - first) // size % abort_every == 0:
@@ -107,6 +113,9 @@ def publish(cluster, topic, count, *, first=0, tenants=7, poison_every=0, transa
             if poison_every and number % poison_every == poison_every - 1:
                 spoil, reason = POISONS[number // poison_every % len(POISONS)]
                 value, done.poisoned[number] = spoil(number), reason
+            if seconds and number % PACE_EVERY == 0:
+                due = started + (number - first) * seconds / count
+                time.sleep(max(0.0, due - time.monotonic()))
             sink.send(topic, key_of(body), value,
                       [("model_id", body["model_id"].encode())]
                       if headers and done.poisoned.get(number) != "unknown_model" else [])
