@@ -12,6 +12,7 @@
 
 #include "app/command.h"
 #include "app/local_topics.h"
+#include "app/log_scan.h"
 #include "app/text_table.h"
 #include "app/topic_setup.h"
 #include "codec/json_writer.h"
@@ -244,7 +245,7 @@ struct DescribedTopic {
 };
 
 Result<DescribedTopic> DescribeTopic(Log& log, const TopicInfo& info, const std::string& group) {
-  auto committed = log.CommittedOffsets(group, info.spec.name);
+  auto committed = CommittedPositions(log, group, info.spec.name);
   if (!committed.ok()) return committed.status();
   DescribedTopic topic;
   topic.spec = info.spec;

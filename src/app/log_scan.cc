@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 namespace millrace {
@@ -75,6 +76,20 @@ bool LogScan::done() const {
       return false;
   }
   return true;
+}
+
+Result<std::map<std::int32_t, Offset>> CommittedPositions(Log& log, const std::string& group,
+                                                          const std::string& topic) {
+  constexpr Millis kPause{50};
+  constexpr Millis kPatience{5'000};
+  const MonoTime deadline = SystemClock().Now() + kPatience;
+  while (true) {
+    auto positions = log.CommittedOffsets(group, topic);
+    if (positions.status().code() != StatusCode::kUnavailable || SystemClock().Now() > deadline) {
+      return positions;
+    }
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 Result<std::int32_t> PartitionCount(Log& log, const std::string& topic) {

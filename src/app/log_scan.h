@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,6 +49,11 @@ class LogScan {
   std::vector<Part> parts_;  // By slot.
   bool follow_ = false;
 };
+
+// Log::CommittedOffsets, asked again for a few seconds while the log is busy: a cluster is when a
+// commit is under way or the group's coordinator moves.
+Result<std::map<std::int32_t, Offset>> CommittedPositions(Log& log, const std::string& group,
+                                                          const std::string& topic);
 
 // Partition count of `topic`, or kNotFound with what to do.
 Result<std::int32_t> PartitionCount(Log& log, const std::string& topic);

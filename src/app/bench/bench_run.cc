@@ -6,6 +6,7 @@
 #include "app/bench/bench_cpu.h"
 #include "app/bench/bench_latency.h"
 #include "app/bench/bench_load.h"
+#include "app/log_scan.h"
 #include "app/worker_host.h"
 #include "base/thread_name.h"
 #include "runtime/ort_alone.h"
@@ -86,62 +87,48 @@ Status WaitAnswered(WorkerHost& host, std::uint64_t wanted) {
   }
 }
 
-// Records of the requests topic, and how many of them are below the group's positions.
-struct Coverage {
-  std::int64_t held = 0;
-  std::int64_t committed = 0;
-};
-
-Result<Coverage> ReadCoverage(Log& log, const AllOptions& options) {
-  const std::string& topic = options.transport.topics.requests;
+Result<std::int64_t> RecordsHeld(Log& log, const std::string& topic) {
   const auto topics = log.DescribeTopics({topic});
   if (!topics.ok()) return topics.status();
-  const auto committed = log.CommittedOffsets(options.transport.group, topic);
-  if (!committed.ok()) return committed.status();
-  Coverage coverage;
+  std::int64_t held = 0;
   for (const TopicInfo& info : *topics) {
     for (const PartitionInfo& partition : info.partitions) {
-      coverage.held += partition.end.value() - partition.start.value();
-      const auto at = committed->find(partition.partition);
-      if (at != committed->end()) {
-        coverage.committed += at->second.value() - partition.start.value();
-      }
+      held += partition.end.value() - partition.start.value();
     }
   }
-  return coverage;
+  return held;
 }
 
 Status Preload(Log& log, const AllOptions& options, const BenchPlan& plan, BenchLoad& load) {
-  const Result<Coverage> before = ReadCoverage(log, options);
-  if (!before.ok()) return before.status();
   const std::string& topic = options.transport.topics.requests;
-  if (before->committed > 0) {
-    return Status(StatusCode::kAlreadyExists, "group " + options.transport.group +
-                                                  " has read topic " + topic +
-                                                  " before: a bench needs a new group");
-  }
-  if (before->held == static_cast<std::int64_t>(plan.requests)) return Status::Ok();
-  if (before->held > 0) {
-    return Status(StatusCode::kAlreadyExists,
-                  "topic " + topic + " holds " + std::to_string(before->held) +
-                      " requests, not the " + std::to_string(plan.requests) +
-                      " asked for: name other topics with --topics");
+  const Result<std::int64_t> held = RecordsHeld(log, topic);
+  if (!held.ok()) return held.status();
+  if (*held == static_cast<std::int64_t>(plan.requests)) return Status::Ok();
+  if (*held > 0) {
+    return Status(StatusCode::kAlreadyExists, "topic " + topic + " holds " + std::to_string(*held) +
+                                                  " requests, not the " +
+                                                  std::to_string(plan.requests) +
+                                                  " asked for: name other topics with --topics");
   }
   Result<std::unique_ptr<Producer>> producer = log.NewProducer();
   if (!producer.ok()) return producer.status();
   return load.Publish(**producer, topic, 0, plan.requests);
 }
 
-// The log itself says that every request was committed, not only the worker.
+// The log itself says that every request was committed, not only the worker. Topics of a bench
+// begin at offset 0.
 Status CheckCommitted(Log& log, const AllOptions& options, std::uint64_t requests) {
+  const TransportOptions& transport = options.transport;
   const MonoTime deadline = SystemClock().Now() + kOffsetsWait;
   while (true) {
-    const Result<Coverage> coverage = ReadCoverage(log, options);
-    if (!coverage.ok()) return coverage.status();
-    if (coverage->committed == static_cast<std::int64_t>(requests)) return Status::Ok();
+    const auto positions = CommittedPositions(log, transport.group, transport.topics.requests);
+    if (!positions.ok()) return positions.status();
+    std::int64_t committed = 0;
+    for (const auto& [partition, position] : *positions) committed += position.value();
+    if (committed == static_cast<std::int64_t>(requests)) return Status::Ok();
     if (SystemClock().Now() > deadline) {
       return Status(StatusCode::kInternal, "the group's positions cover " +
-                                               std::to_string(coverage->committed) + " of " +
+                                               std::to_string(committed) + " of " +
                                                std::to_string(requests) + " requests");
     }
     std::this_thread::sleep_for(Millis(100));

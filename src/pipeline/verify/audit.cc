@@ -98,13 +98,13 @@ class Audit {
 
   // Steps 1 to 5 of the header.
   Status Look() {
-    auto committed = log_.CommittedOffsets(options_.group, topics_.requests);
+    auto committed = ReadCommitted();
     if (!committed.ok()) return committed.status();
     const std::vector<std::string> names = {topics_.requests, topics_.results, topics_.dlq};
     MILLRACE_RETURN_IF_ERROR(WaitForTransactions(names));
     auto outcomes = log_.DescribeTopics(names);
     if (!outcomes.ok()) return outcomes.status();
-    auto settled = log_.CommittedOffsets(options_.group, topics_.requests);
+    auto settled = ReadCommitted();
     if (!settled.ok()) return settled.status();
     auto requests = log_.DescribeTopics(names);
     if (!requests.ok()) return requests.status();
@@ -125,6 +125,20 @@ class Audit {
     SetPartitions(*committed, *settled);
     NoteRetention(*settled);
     return Status::Ok();
+  }
+
+  // A cluster that is busy with a commit of the group has no answer for a moment.
+  Result<Committed> ReadCommitted() {
+    constexpr Millis kPause{50};
+    constexpr Millis kPatience{5'000};
+    const MonoTime deadline = clock_.Now() + kPatience;
+    while (true) {
+      auto committed = log_.CommittedOffsets(options_.group, topics_.requests);
+      if (committed.status().code() != StatusCode::kUnavailable || clock_.Now() >= deadline) {
+        return committed;
+      }
+      Wait(kPause);
+    }
   }
 
   Status WaitForTransactions(const std::vector<std::string>& names) {

@@ -192,6 +192,17 @@ TEST_F(AuditTest, WaitsForOutcomesThatACommittedTransactionStillHoldsBack) {
   EXPECT_EQ(report.requests, 101);
 }
 
+TEST_F(AuditTest, AsksAgainWhileTheLogIsBusy) {
+  SendAndAnswer(0, 100);
+  log_.busy_answers = 3;
+  EXPECT_TRUE(Run().report.ok);
+  log_.busy_answers = 1'000'000;
+  auto audit = AuditLog(
+      log_,
+      {.group = "g", .wait = [this](Millis pause) { clock_.Advance(pause); }, .clock = &clock_});
+  EXPECT_EQ(audit.status().code(), StatusCode::kUnavailable);
+}
+
 TEST_F(AuditTest, SaysThatNothingWasCommittedAndWhichGroupsThereAre) {
   SendAndAnswer(0, 10);
   auto audit = AuditLog(log_, {.group = "other"});

@@ -37,6 +37,7 @@ class FakeLog final : public Log {
   std::map<std::string, Topic> topics;
   std::map<std::string, std::map<std::string, std::map<std::int32_t, Offset>>> committed;
   std::vector<OpenTransaction> open_transactions;
+  int busy_answers = 0;  // So many CommittedOffsets are not answered yet.
   // Called at the start of the n-th look at the log (CommittedOffsets, DescribeTopics), from 1.
   std::function<void(int look)> on_look;
   // Called at the start of the n-th look at open transactions, from 1.
@@ -65,6 +66,10 @@ class FakeLog final : public Log {
   Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
                                                           const std::string& topic) override {
     Look();
+    if (busy_answers > 0) {
+      --busy_answers;
+      return Status(StatusCode::kUnavailable, "a commit is under way");
+    }
     return committed[group][topic];
   }
 
