@@ -78,6 +78,7 @@ fuzz: setup-clang  ## Fuzz each target for FUZZ_SECONDS (30); new inputs stay in
 
 .PHONY: test-asan
 test-asan: setup setup-kafka  ## Unit tests and a kill test under AddressSanitizer and UBSan
+	@tools/setup/deps.sh address
 	@$(call configure,asan)
 	@$(call compile,asan)
 	@$(call unit,asan)
@@ -86,6 +87,7 @@ test-asan: setup setup-kafka  ## Unit tests and a kill test under AddressSanitiz
 
 .PHONY: test-tsan
 test-tsan: setup setup-kafka  ## Unit tests and a kill test under ThreadSanitizer
+	@tools/setup/deps.sh thread
 	@$(call configure,tsan)
 	@$(call compile,tsan)
 	@$(call unit,tsan)

@@ -47,7 +47,11 @@ if(NOT MILLRACE_ORT_LIBRARY)
   set(MILLRACE_ORT_LIBRARY "${_cache}/onnxruntime-${_version_ort}/libonnxruntime.so")
 endif()
 if(NOT MILLRACE_RDKAFKA_ROOT)
-  set(MILLRACE_RDKAFKA_ROOT "${_cache}/librdkafka-${_version_rdkafka}")
+  set(MILLRACE_RDKAFKA_ROOT "${_cache}/librdkafka-${_version_rdkafka}-${_version_rdkafka_build}")
+  # One that the sanitizer can see into, when `make test-asan` or `make test-tsan` has built it.
+  if(MILLRACE_SANITIZE AND EXISTS "${MILLRACE_RDKAFKA_ROOT}-${MILLRACE_SANITIZE}/.complete")
+    string(APPEND MILLRACE_RDKAFKA_ROOT "-${MILLRACE_SANITIZE}")
+  endif()
 endif()
 
 if(NOT EXISTS "${MILLRACE_ORT_LIBRARY}")
