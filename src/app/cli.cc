@@ -237,6 +237,7 @@ CommandLine::CommandLine()
       "Examples:\n"
       "  millrace demo                                  everything on this machine, no broker\n"
       "  millrace serve --data ./log --models ./models  run the worker on a local log\n"
+      "  millrace serve -b host:9092 --models ./models  or on a Kafka cluster\n"
       "  millrace send --data ./log requests.ndjson     publish requests\n"
       "\n`millrace COMMAND --help` tells more. Exit codes: 0 ok, 1 failure, 2 usage, 3 settings,\n"
       "4 unreachable, 5 violations found.");

@@ -218,7 +218,7 @@ void RegisterList(CLI::App& dlq, CommandTable& table) {
   list->footer(
       "Examples:\n"
       "  millrace dlq list --data ./log\n"
-      "  millrace dlq list --data ./log --reason invalid_shape --tenant acme --limit 0\n"
+      "  millrace dlq list -b broker:9092 --reason invalid_shape --tenant acme --limit 0\n"
       "  millrace dlq list --data ./log -o json | jq -r .detail | sort | uniq -c");
   table.commands.emplace_back(
       list, [flags](CommandContext& context) { return ListDeadLetters(context, *flags); });

@@ -214,7 +214,7 @@ void RegisterResults(CLI::App& root, CommandTable& table) {
   command->footer(
       "Examples:\n"
       "  millrace results --data ./log --limit 10\n"
-      "  millrace results --data ./log --follow --tenant acme -o json\n"
+      "  millrace results -b broker:9092 --follow --tenant acme -o json\n"
       "  millrace results --data ./log --request-id r-17 --include-dead-letters\n"
       "\n"
       "JSON lines are the results as they stand in the log, one on each line. Results of one\n"

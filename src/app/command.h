@@ -51,7 +51,7 @@ struct CommandContext {
   // Where each value came from, bound to `options` above. Outlives the body.
   const LoadedSettings* loaded = nullptr;
 
-  // The log the settings name. kUnsupported for Kafka in this version, with what to do.
+  // The log the settings name. kUnavailable when a cluster does not answer.
   Result<std::unique_ptr<Log>> OpenLog() const;
 };
 

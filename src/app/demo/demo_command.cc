@@ -162,7 +162,8 @@ void UseDemoOptions(CommandContext& context, const DemoFlags& flags, const fs::p
     transport.group = "demo";
   }
   context.options.repository.dir = (dir / "models").string();
-  context.options.telemetry.log_level = LogLevel::kWarn;
+  // That the topics have one copy is the demo's own doing, and no warning.
+  context.options.telemetry.log_level = flags.kafka ? LogLevel::kError : LogLevel::kWarn;
   if (context.options.http.admin_listen == HttpOptions().admin_listen) {
     context.options.http.admin_listen = "127.0.0.1:0";  // Another worker may have the usual port.
   }
