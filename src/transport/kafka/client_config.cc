@@ -192,11 +192,16 @@ void PutDecided(const KafkaOptions& options, const ClientSpec& spec,
     // With the protocol of KIP-848 the broker assigns; naming a strategy is an error there.
     if (protocol == options.properties.end() || Lower(protocol->second) != "consumer") {
       put("partition.assignment.strategy");
-      // The partitions of a worker that died wait this long for another; a live one beats every
-      // three seconds on a thread that nothing blocks. It must outlast a transaction. The broker
-      // decides it in its own protocol.
+      // The partitions of a worker that died wait this long for another; a live one beats on a
+      // thread that nothing blocks. It must outlast a transaction. The broker decides it in its own
+      // protocol.
       if (!options.properties.contains("session.timeout.ms")) {
         (*properties)["session.timeout.ms"] = "20000";
+      }
+      // Others hear of a worker that joins or leaves with their next beat, and partitions on the
+      // move wait for it: measured, up to 3 s with the default of three seconds.
+      if (!options.properties.contains("heartbeat.interval.ms")) {
+        (*properties)["heartbeat.interval.ms"] = "500";
       }
     }
   }

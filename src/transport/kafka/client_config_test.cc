@@ -39,6 +39,12 @@ TEST(ClientConfigTest, WorkerReadsOnlyWhatIsCommittedAndCommitsNothingByItself) 
   EXPECT_EQ(properties.at("group.id"), "g");
 }
 
+TEST(ClientConfigTest, WorkerHearsSoonOfOthersThatJoinOrLeave) {
+  EXPECT_EQ(Of(ClientRole::kGroupConsumer, {}).at("heartbeat.interval.ms"), "500");
+  const auto chosen = Of(ClientRole::kGroupConsumer, With("heartbeat.interval.ms", "3000"));
+  EXPECT_EQ(chosen.at("heartbeat.interval.ms"), "3000");
+}
+
 TEST(ClientConfigTest, TransactionsHaveTheirNameTimeoutAndQuickRetries) {
   const auto properties = Of(ClientRole::kTransactionalProducer, {});
   EXPECT_EQ(properties.at("transactional.id"), "g-0");
@@ -58,6 +64,7 @@ TEST(ClientConfigTest, UserChoosesWhatNothingRestsOn) {
 TEST(ClientConfigTest, BrokerAssignsWhenItsProtocolIsAskedFor) {
   const auto properties = Of(ClientRole::kGroupConsumer, With("group.protocol", "consumer"));
   EXPECT_FALSE(properties.contains("partition.assignment.strategy"));
+  EXPECT_FALSE(properties.contains("heartbeat.interval.ms"));
 }
 
 TEST(ClientConfigTest, RefusesWhatMillraceDecidesAndSaysWhatToUse) {
