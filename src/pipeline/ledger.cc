@@ -157,7 +157,8 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
     if (dropped > 0) DropLocked(owned, dropped);
     if (ready_before == 0 && ready_ > 0) first_ready_at_ = clock_.Now();
     MonoTime ignored;
-    wake = ready_before == 0 || DueLocked(first_ready_at_, &ignored);
+    // The first outcome starts a timer, the last one that is awaited shortens it.
+    wake = ready_before == 0 || ready_ == in_flight_ || DueLocked(first_ready_at_, &ignored);
   }
   if (wake) work_.notify_one();
 }
@@ -168,9 +169,9 @@ bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
   if (ready_ == 0) return advanced_;
   if (stop_ || flushes_ > 0) return true;
   if (ready_ >= static_cast<std::size_t>(options_.max_unit_records)) return true;
-  if (ready_ == in_flight_) return true;
   if (bytes_ >= static_cast<std::size_t>(options_.max_in_flight_bytes)) return true;
-  *wake_at = first_ready_at_ + options_.commit_interval;
+  const bool nothing_to_wait_for = ready_ == in_flight_;
+  *wake_at = nothing_to_wait_for ? paced_until_ : first_ready_at_ + options_.commit_interval;
   return now >= *wake_at;
 }
 
@@ -218,6 +219,7 @@ void Ledger::SealLocked(SealedUnit* unit) {
   ready_ -= sealed_;
   advanced_ = false;
   first_ready_at_ = clock_.Now();
+  paced_until_ = first_ready_at_ + options_.min_commit_interval;
   for (const Outcome* outcome : unit->outcomes) unit->outputs.push_back(&outcome->record);
 }
 

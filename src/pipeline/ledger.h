@@ -135,6 +135,7 @@ class Ledger {
   std::size_t sealed_ = 0;
   std::size_t bytes_ = 0;
   std::size_t first_to_seal_ = 0;  // Partition where the next unit starts, so that none starves.
+  MonoTime paced_until_{};         // No unit before, unless it is full.
   MonoTime first_ready_at_{};  // When the oldest ready outcome became ready; valid if ready_ > 0.
   bool advanced_ = false;      // A position moved without a record.
   int flushes_ = 0;            // Threads in FlushAndWait.

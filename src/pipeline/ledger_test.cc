@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <random>
 #include <thread>
@@ -163,6 +164,35 @@ TEST_F(LedgerTest, WaitsForMoreOnlyWhileMoreIsOnItsWay) {
 
 // Three threads, many partitions, failing commits, partitions that come and go: what commits is,
 // for each partition and epoch, a gapless run of offsets, each once.
+TEST_F(LedgerTest, UnitsFollowEachOtherNoFasterThanThePaceAfterAPauseAtOnce) {
+  DeliveryOptions options = Options();
+  options.min_commit_interval = Millis(5);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  SealedUnit unit;
+  const auto answer = [&](std::int64_t offset) {
+    Finish(ledger, 0, Read(ledger, 0, offset, 1)[0]);
+  };
+  answer(0);
+  ASSERT_TRUE(ledger.WaitAndSeal(&unit));  // After a pause: at once.
+  ledger.Committed(&unit);
+  answer(1);
+  std::atomic<bool> sealed{false};
+  std::thread committer([&] {
+    EXPECT_TRUE(ledger.WaitAndSeal(&unit));
+    sealed = true;
+    ledger.Committed(&unit);
+  });
+  std::this_thread::sleep_for(Millis(20));
+  EXPECT_FALSE(sealed);
+  answer(2);  // Joins the unit that waits.
+  EXPECT_FALSE(sealed);
+  clock_.Advance(Millis(5));
+  committer.join();
+  EXPECT_EQ(unit.outcomes.size(), 2u);
+  ledger.Close(PartitionSlot(0));
+}
+
 TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));

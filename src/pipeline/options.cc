@@ -10,6 +10,13 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
   set.Duration("delivery.commit_interval", &options.commit_interval, Millis(1), Millis(60'000),
                "Longest time that a finished outcome waits for its unit of work to be committed; "
                "longer means fewer, larger commits and later results.");
+  set.Duration("delivery.min_commit_interval", &options.min_commit_interval, Millis(-1),
+               Millis(1'000),
+               "Shortest time from the start of one commit to the start of the next, unless a unit "
+               "is full: longer means fewer commits under a light load. A request that comes after "
+               "a pause is committed at once whatever it says. -1ms: what the log asks for, 5ms "
+               "on Kafka, where a transaction that follows another too soon waits for its markers, "
+               "and 0 on the local log.");
   set.Integer("delivery.max_in_flight_records", &options.max_in_flight_records, 64, 1 << 20,
               "Records read and not yet committed; at the limit the worker stops reading.");
   set.Bytes("delivery.max_in_flight_bytes", &options.max_in_flight_bytes, 1 << 20,

@@ -11,6 +11,7 @@ namespace millrace {
 struct DeliveryOptions {
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
   Millis commit_interval{20};
+  Millis min_commit_interval{-1};  // Negative: what the log asks for.
   std::int64_t max_in_flight_records = 16384;
   std::int64_t max_in_flight_bytes = 64 << 20;
   std::int64_t max_unit_records = 8192;

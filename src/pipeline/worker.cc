@@ -27,6 +27,13 @@ double CgroupCpus() {
   return 1e9;
 }
 
+DeliveryOptions Resolved(DeliveryOptions delivery, const WorkerLog& log) {
+  if (delivery.min_commit_interval < Millis(0)) {
+    delivery.min_commit_interval = log.min_commit_interval;
+  }
+  return delivery;
+}
+
 }  // namespace
 
 int UsableCpus() {
@@ -60,7 +67,7 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
       queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows)),
-      ledger_(options.delivery, clock, chunks_),
+      ledger_(Resolved(options.delivery, log_), clock, chunks_),
       parts_{clock,
              options.group,
              options.topics.requests,

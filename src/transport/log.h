@@ -103,6 +103,8 @@ struct WorkerLog {
   std::unique_ptr<Committer> committer;  // Destroy before `source`.
   // The largest result that the log takes, key and headers included; 0: no limit of its own.
   std::size_t max_result_bytes = 0;
+  // Commits that follow each other faster cost more than they bring.
+  Millis min_commit_interval{0};
 };
 
 // A partition that holds records of a transaction that is neither committed nor aborted.

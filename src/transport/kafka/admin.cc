@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <span>
+#include <thread>
 
 #include "transport/kafka/client_config.h"
 #include "transport/kafka/error.h"
@@ -15,8 +16,6 @@ namespace {
 using NewTopicPtr = std::unique_ptr<rd_kafka_NewTopic_t, HandleDeleter<rd_kafka_NewTopic_destroy>>;
 using CollectionPtr =
     std::unique_ptr<rd_kafka_TopicCollection_t, HandleDeleter<rd_kafka_TopicCollection_destroy>>;
-using OffsetsQueryPtr = std::unique_ptr<rd_kafka_ListConsumerGroupOffsets_t,
-                                        HandleDeleter<rd_kafka_ListConsumerGroupOffsets_destroy>>;
 
 constexpr std::size_t kErrorText = 512;
 
@@ -51,8 +50,7 @@ void ReadConfig(const char* name, const char* value, TopicSpec* spec) {
 }  // namespace
 
 Result<std::unique_ptr<AdminClient>> AdminClient::Open(const KafkaOptions& options) {
-  auto admin = std::make_unique<AdminClient>();
-  admin->brokers_ = options.brokers;
+  auto admin = std::make_unique<AdminClient>(options);
   ClientSpec spec;
   spec.role = ClientRole::kAdmin;
   auto conf = BuildConf(options, spec, &admin->events_);
@@ -66,20 +64,30 @@ Result<std::unique_ptr<AdminClient>> AdminClient::Open(const KafkaOptions& optio
 
 // A broker's identity is the least that can be asked for: it needs no right to any topic.
 Status AdminClient::Connect() {
+  constexpr Millis kPause{100};
   rd_kafka_t* const client = client_.get();
-  const rd_kafka_metadata_t* metadata = nullptr;
-  const rd_kafka_resp_err_t error =
-      rd_kafka_metadata(client, 0, nullptr, &metadata, static_cast<int>(kConnectTimeout.count()));
-  rd_kafka_poll(client, 0);  // Fetches the reasons of what failed.
-  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+  const MonoTime deadline = SystemClock().Now() + kConnectTimeout;
+  rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
+  while (error == RD_KAFKA_RESP_ERR_NO_ERROR && SystemClock().Now() < deadline) {
+    const rd_kafka_metadata_t* metadata = nullptr;
+    error =
+        rd_kafka_metadata(client, 0, nullptr, &metadata, static_cast<int>(kConnectTimeout.count()));
+    rd_kafka_poll(client, 0);  // Fetches the reasons of what failed.
+    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) break;
+    const bool known = metadata->broker_cnt > 0;
     rd_kafka_metadata_destroy(metadata);
-    return {};
+    if (known) return {};
+    // A broker that starts, or stood still, answers before its cluster lets it in again, and names
+    // nobody. The client would not ask anew on its own, and every call would wait in vain.
+    std::this_thread::sleep_for(kPause);
   }
-  const std::string reason = events_.last_error();
+  const std::string reason = error == RD_KAFKA_RESP_ERR_NO_ERROR
+                                 ? "the one that answered is not let into its cluster yet"
+                                 : events_.last_error();
   return {StatusCode::kUnavailable,
           fmt::format("no broker of {} answered within {} s: {}; check kafka.brokers (-b), and "
                       "security.protocol when the cluster wants TLS or a login",
-                      brokers_, kConnectTimeout.count() / 1000,
+                      options_.brokers, kConnectTimeout.count() / 1000,
                       reason.empty() ? rd_kafka_err2str(error) : reason)};
 }
 
@@ -282,38 +290,34 @@ Result<std::vector<TopicInfo>> AdminClient::Describe(const std::vector<std::stri
   return topics;
 }
 
+// Asks as a consumer of the group would, one that never joins it: the administrator's request gives
+// up when the coordinator loads or moves, and where a commit is under way.
 Result<std::map<std::int32_t, Offset>> AdminClient::CommittedOffsets(const std::string& group,
                                                                      const std::string& topic) {
-  const OffsetsQueryPtr query(rd_kafka_ListConsumerGroupOffsets_new(group.c_str(), nullptr));
-  rd_kafka_ListConsumerGroupOffsets_t* queries[] = {query.get()};
-  const AdminOptionsPtr options =
-      NewOptions(client_.get(), RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-  // A commit that is under way is waited for.
-  const ErrorPtr ignored(rd_kafka_AdminOptions_set_require_stable_offsets(options.get(), 1));
-  auto answer = Ask(RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS,
-                    "reading the committed offsets of group " + group, options.get(),
-                    [&](const rd_kafka_AdminOptions_t* given, rd_kafka_queue_t* queue) {
-                      rd_kafka_ListConsumerGroupOffsets(client_.get(), queries, 1, given, queue);
-                    });
-  if (!answer.ok()) return answer.status();
-  std::size_t count = 0;
-  const rd_kafka_group_result_t** const groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
-      rd_kafka_event_ListConsumerGroupOffsets_result(answer->get()), &count);
+  const std::string doing = "reading the committed offsets of group " + group;
+  auto layout = Layout({topic});
+  if (!layout.ok()) return layout.status();
   std::map<std::int32_t, Offset> offsets;
-  for (const rd_kafka_group_result_t* found : std::span(groups, count)) {
-    Status status = StatusOf(rd_kafka_group_result_error(found),
-                             "reading the committed offsets of group " + group);
-    if (status.code() == StatusCode::kNotFound) continue;
-    if (!status.ok()) return status;
-    const rd_kafka_topic_partition_list_t* const list = rd_kafka_group_result_partitions(found);
-    for (const rd_kafka_topic_partition_t& element :
-         std::span(list->elems, static_cast<std::size_t>(list->cnt))) {
-      if (topic != element.topic) continue;
-      MILLRACE_RETURN_IF_ERROR(
-          StatusOf(element.err,
-                   fmt::format("committed offset of {} partition {}", topic, element.partition)));
-      if (element.offset >= 0) offsets[element.partition] = Offset(element.offset);
-    }
+  if (layout->empty()) return offsets;
+  ClientEvents events("offsets client");
+  ClientSpec spec;
+  spec.role = ClientRole::kGroupConsumer;
+  spec.group = group;
+  auto conf = BuildConf(options_, spec, &events);
+  if (!conf.ok()) return conf.status();
+  auto client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf), events);
+  if (!client.ok()) return client.status();
+  const PartitionListPtr list = NewPartitionList(layout->front().partitions.size());
+  for (const PartitionInfo& partition : layout->front().partitions) {
+    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition.partition);
+  }
+  MILLRACE_RETURN_IF_ERROR(StatusOf(
+      rd_kafka_committed(client->get(), list.get(), static_cast<int>(kTimeout.count())), doing));
+  for (const rd_kafka_topic_partition_t& element :
+       std::span(list->elems, static_cast<std::size_t>(list->cnt))) {
+    MILLRACE_RETURN_IF_ERROR(
+        StatusOf(element.err, fmt::format("{}, {} partition {}", doing, topic, element.partition)));
+    if (element.offset >= 0) offsets[element.partition] = Offset(element.offset);
   }
   return offsets;
 }

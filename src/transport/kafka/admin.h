@@ -25,7 +25,7 @@ class AdminClient {
   static constexpr Millis kConnectTimeout{5'000};
 
   static Result<std::unique_ptr<AdminClient>> Open(const KafkaOptions& options);
-  AdminClient() = default;
+  explicit AdminClient(const KafkaOptions& options) : options_(options) {}
   AdminClient(const AdminClient&) = delete;
   AdminClient& operator=(const AdminClient&) = delete;
 
@@ -36,7 +36,7 @@ class AdminClient {
                                                           const std::string& topic);
   Result<std::vector<std::string>> Groups();
   Result<std::vector<OpenTransaction>> OpenTransactions(const std::vector<std::string>& topics);
-  std::string brokers() const { return brokers_; }
+  const std::string& brokers() const { return options_.brokers; }
 
  private:
   enum class Ends { kCommitted, kAll };
@@ -51,7 +51,7 @@ class AdminClient {
   Status ReadOffsets(std::vector<TopicInfo>* topics, Ends ends);
   Status ReadConfigs(std::vector<TopicInfo>* topics);
 
-  std::string brokers_;
+  const KafkaOptions options_;
   ClientEvents events_{"admin client"};
   ClientPtr client_;
 };

@@ -120,7 +120,7 @@ constexpr std::array<std::pair<const char*, const char*>, 4> kReader = {{
 }};
 
 constexpr std::array<std::pair<const char*, const char*>, 6> kProducer = {{
-    // A commit's flush sends at once; until then a batch may fill.
+    // A flush sends at once; until then a batch may fill.
     {"linger.ms", "5"},
     {"batch.num.messages", "10000"},
     {"queue.buffering.max.messages", "1000000"},
@@ -148,6 +148,8 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
       return;
     case ClientRole::kTransactionalProducer:
       Put(kProducer, properties);
+      // Records of a transaction gather anyway while their partitions are registered with it.
+      (*properties)["linger.ms"] = "0";
       // AddOffsetsToTxn answers CONCURRENT_TRANSACTIONS while the markers of the last transaction
       // are written; the default of 100 ms would be slept through at every other commit.
       (*properties)["retry.backoff.ms"] = "1";
