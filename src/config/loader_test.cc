@@ -267,7 +267,7 @@ TEST_F(LoaderTest, UnknownKeyOfAnEntryNamesTheNearestOne) {
 TEST_F(LoaderTest, ChecksWhatMustHoldBetweenSettings) {
   sources_.flags = {{"-s", "delivery.max_in_flight_records", "4096"}};
   EXPECT_EQ(Load().errors,
-            (Errors{"-s: delivery.max_unit_records (8192) must not be over "
+            (Errors{"-s: delivery.max_unit_records (16384) must not be over "
                     "delivery.max_in_flight_records (4096): a unit of work is made of records in "
                     "flight"}));
 }

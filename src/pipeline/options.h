@@ -12,9 +12,9 @@ struct DeliveryOptions {
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
   Millis commit_interval{20};
   Millis min_commit_interval{-1};  // Negative: what the log asks for.
-  std::int64_t max_in_flight_records = 16384;
-  std::int64_t max_in_flight_bytes = 64 << 20;
-  std::int64_t max_unit_records = 8192;
+  std::int64_t max_in_flight_records = 32768;
+  std::int64_t max_in_flight_bytes = 128 << 20;
+  std::int64_t max_unit_records = 16384;
   std::int64_t max_unit_bytes = 16 << 20;
   Millis transaction_timeout{10'000};
   Millis drain_timeout{10'000};

@@ -52,7 +52,7 @@ class OutcomeChunkPool {
   }
 
  private:
-  // 512 chunks of at most 128 KiB: what units of 8,192 records in batches of 64 turn over, with
+  // 512 chunks of at most 128 KiB: what units of 16,384 records in batches of 64 turn over, with
   // room for the next one.
   static constexpr std::size_t kMaxKeptChunks = 512;
   static constexpr std::size_t kMaxKeptBytes = 128 << 10;

@@ -274,13 +274,19 @@ Result<ConfPtr> BuildConf(const KafkaOptions& options, const ClientSpec& spec,
 
 Result<ClientPtr> NewClient(rd_kafka_type_t type, ConfPtr conf, const ClientEvents& events) {
   char text[512];
+  // Tokens of OAUTHBEARER are renewed on the client's own thread: not every client of ours is
+  // polled all the time.
+  rd_kafka_conf_enable_sasl_queue(conf.get(), 1);
   rd_kafka_t* const client = rd_kafka_new(type, conf.get(), text, sizeof text);
   if (client == nullptr) {
     return Status(StatusCode::kConfiguration,
                   fmt::format("the Kafka {} cannot be set up: {}", events.client(), text));
   }
   static_cast<void>(conf.release());  // Now the client's.
-  return ClientPtr(client);
+  ClientPtr owned(client);
+  const ErrorPtr error(rd_kafka_sasl_background_callbacks_enable(client));
+  MILLRACE_RETURN_IF_ERROR(StatusOf(error.get(), "renewing tokens in the background"));
+  return owned;
 }
 
 }  // namespace millrace::kafka
