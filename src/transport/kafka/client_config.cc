@@ -285,7 +285,11 @@ Result<ClientPtr> NewClient(rd_kafka_type_t type, ConfPtr conf, const ClientEven
   static_cast<void>(conf.release());  // Now the client's.
   ClientPtr owned(client);
   const ErrorPtr error(rd_kafka_sasl_background_callbacks_enable(client));
-  MILLRACE_RETURN_IF_ERROR(StatusOf(error.get(), "renewing tokens in the background"));
+  const bool has_tokens =
+      error == nullptr || rd_kafka_error_code(error.get()) != RD_KAFKA_RESP_ERR__NOT_CONFIGURED;
+  if (has_tokens) {
+    MILLRACE_RETURN_IF_ERROR(StatusOf(error.get(), "renewing tokens in the background"));
+  }
   return owned;
 }
 
