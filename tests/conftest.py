@@ -29,6 +29,7 @@ _logs = pytest.StashKey[list]()
 def pytest_addoption(parser):
     parser.addoption("--small", action="store_true",
                      help="fewer requests, for builds that run many times slower (sanitizers)")
+    parser.addoption("--full", action="store_true", help="outages of a minute instead of 20 s")
 
 
 def free_port():

@@ -188,9 +188,9 @@ def settled(cluster, topics):
     assert not [line for line in ours if "Ongoing" in line or "Prepare" in line], ours
 
 
-def verify(run_millrace, cluster, topics):
+def verify(run_millrace, cluster, topics, *args):
     """The report of `millrace verify`, which must agree with the judge."""
-    done = run_millrace(["verify", "-b", cluster.bootstrap, *topics.settings, "-o", "json"],
+    done = run_millrace(["verify", "-b", cluster.bootstrap, *topics.settings, "-o", "json", *args],
                         check=False, timeout=300)
     report = json.loads(done.stdout)
     assert done.returncode == 0 and report["ok"], (report, done.stderr)
