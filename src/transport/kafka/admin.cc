@@ -64,23 +64,30 @@ Result<std::unique_ptr<AdminClient>> AdminClient::Open(const KafkaOptions& optio
 
 // A broker's identity is the least that can be asked for: it needs no right to any topic.
 Status AdminClient::Connect() {
+  constexpr Millis kSlice{500};
   constexpr Millis kPause{100};
   rd_kafka_t* const client = client_.get();
   const MonoTime deadline = SystemClock().Now() + kConnectTimeout;
   rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
-  while (error == RD_KAFKA_RESP_ERR_NO_ERROR && SystemClock().Now() < deadline) {
+  do {
     const rd_kafka_metadata_t* metadata = nullptr;
-    error =
-        rd_kafka_metadata(client, 0, nullptr, &metadata, static_cast<int>(kConnectTimeout.count()));
+    error = rd_kafka_metadata(client, 0, nullptr, &metadata, static_cast<int>(kSlice.count()));
     rd_kafka_poll(client, 0);  // Fetches the reasons of what failed.
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) break;
-    const bool known = metadata->broker_cnt > 0;
-    rd_kafka_metadata_destroy(metadata);
-    if (known) return {};
-    // A broker that starts, or stood still, answers before its cluster lets it in again, and names
-    // nobody. The client would not ask anew on its own, and every call would wait in vain.
-    std::this_thread::sleep_for(kPause);
-  }
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      const bool known = metadata->broker_cnt > 0;
+      rd_kafka_metadata_destroy(metadata);
+      if (known) return {};
+      // A broker that starts, or stood still, answers before its cluster lets it in again, and
+      // names nobody. The client would not ask anew by itself, and calls would wait in vain.
+      std::this_thread::sleep_for(kPause);
+    }
+    if (events_.login_refused()) {
+      return {StatusCode::kConfiguration,
+              fmt::format("{} did not take the login: {}; check security.protocol and sasl.* in "
+                          "kafka.properties (-X)",
+                          options_.brokers, events_.last_error())};
+    }
+  } while (SystemClock().Now() < deadline);
   const std::string reason = error == RD_KAFKA_RESP_ERR_NO_ERROR
                                  ? "the one that answered is not let into its cluster yet"
                                  : events_.last_error();

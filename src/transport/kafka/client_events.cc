@@ -48,6 +48,9 @@ void ClientEvents::OnError(rd_kafka_t*, int error, const char* reason, void* opa
   }
   // An abort purges what was not sent yet; that is no news.
   if (error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT) return;
+  if (error == RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+    self->login_refused_.store(true, std::memory_order_relaxed);
+  }
   const std::lock_guard lock(self->mutex_);
   self->last_error_ = reason;
 }

@@ -36,6 +36,9 @@ class ClientEvents {
   bool brokers_down() const { return brokers_down_.load(std::memory_order_relaxed); }
   void ClearBrokersDown() { brokers_down_.store(false, std::memory_order_relaxed); }
 
+  // A broker answered, and did not take the login. It does not pass by itself.
+  bool login_refused() const { return login_refused_.load(std::memory_order_relaxed); }
+
   // The last thing that went wrong with a connection, for a message to a person; may be empty.
   std::string last_error() const;
   const std::string& client() const { return client_; }
@@ -46,6 +49,7 @@ class ClientEvents {
 
   const std::string client_;
   std::atomic<bool> brokers_down_{false};
+  std::atomic<bool> login_refused_{false};
   LogLimiter log_limiter_{Millis(1'000)};
   mutable std::mutex mutex_;
   std::string last_error_;  // Guarded by mutex_.
