@@ -11,12 +11,13 @@ import pytest
 from cluster import ROOT, KafkaCluster
 from publish import publish
 from test_outages import set_topic
-from workload import (EAGER, SHORT_SESSION, SMALL_UNITS, Progress, assigned, verdict, verify,
+from workload import (EAGER, SMALL_UNITS, Progress, assigned, verdict, verify,
                       wait_outcomes, wait_until)
 
 COUNT = 3_000
 CRASHED = 86
-SETTINGS = [*SHORT_SESSION, *SMALL_UNITS, *EAGER]
+SETTINGS = ["-X", "session.timeout.ms=1500", "-X", "heartbeat.interval.ms=300",
+            "-s", "delivery.transaction_timeout=1s", *SMALL_UNITS, *EAGER]
 
 # In each transaction; at the third one, so that there are commits before it.
 IN_A_TRANSACTION = {"first_produced", "all_produced", "before_send_offsets", "before_end_txn",
