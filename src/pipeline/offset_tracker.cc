@@ -9,7 +9,10 @@ constexpr std::size_t kFirstRing = 64;
 }
 
 OffsetTracker::OffsetTracker(Offset position)
-    : ring_(kFirstRing), committed_position_(position), read_position_(position) {
+    : ring_(kFirstRing),
+      committed_position_(position),
+      sealing_(position),
+      read_position_(position) {
   MILLRACE_CHECK(position.value() >= 0);
 }
 
@@ -50,6 +53,7 @@ std::size_t OffsetTracker::Seal(std::size_t max_records, std::size_t max_bytes, 
     *bytes += entry.bytes;
     ++sealed_;
   }
+  sealing_ = sealed_position();
   return static_cast<std::size_t>(sealed_ - first);
 }
 
@@ -60,7 +64,7 @@ Offset OffsetTracker::sealed_position() const {
 }
 
 void OffsetTracker::CommitSealed() {
-  const Offset position = sealed_position();
+  const Offset position = sealing_;
   MILLRACE_CHECK(position >= committed_position_);
   for (Seq seq = committed_; seq < sealed_; ++seq) bytes_ -= At(seq).bytes;
   committed_position_ = position;
@@ -71,6 +75,7 @@ void OffsetTracker::CommitSealed() {
 void OffsetTracker::Unseal() {
   MILLRACE_CHECK(sealed_ >= committed_ && sealed_ <= ready_);
   sealed_ = committed_;
+  sealing_ = committed_position_;
 }
 
 void OffsetTracker::Grow() {

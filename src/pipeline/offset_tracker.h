@@ -84,6 +84,8 @@ class OffsetTracker {
   Seq ready_ = 0;
   Seq begun_ = 0;
   Offset committed_position_;
+  // What the unit at hand carries: the log may go on (Advance) while it commits.
+  Offset sealing_;
   Offset read_position_;  // Where the log goes on after the last begun record.
   std::size_t bytes_ = 0;
 };

@@ -79,6 +79,7 @@ TEST(OffsetTracker, PositionStepsOverOffsetsThatCarryNoRecord) {
   tracker.CommitSealed();
   tracker.Advance(Offset(20));
   EXPECT_TRUE(tracker.dirty()) << "an idle partition still commits past control records";
+  EXPECT_EQ(SealAll(tracker).count, 0u);
   tracker.CommitSealed();
   EXPECT_EQ(tracker.committed_position(), Offset(20));
 }
@@ -150,6 +151,24 @@ TEST(OffsetTracker, EveryScheduleCommitsEachOffsetOnceAndInOrder) {
     ASSERT_EQ(tracker.committed_position(), Offset(next_offset));
     ASSERT_EQ(tracker.bytes(), 0u);
   }
+}
+
+// Cause: the end of a partition was seen while the unit with its last record was committed; the
+// control record there was taken for committed, and the group's lag stayed at 1.
+TEST(OffsetTracker, CommitsWhatWasSealedAndNotWhatWasReadMeanwhile) {
+  OffsetTracker tracker(Offset(0));
+  Outcome outcome;
+  tracker.Finish(tracker.Begin(Offset(0), 1), &outcome);
+  SealAll(tracker);
+  EXPECT_EQ(tracker.sealed_position(), Offset(1));
+  tracker.Advance(Offset(2));
+  tracker.CommitSealed();
+  EXPECT_EQ(tracker.committed_position(), Offset(1));
+  EXPECT_TRUE(tracker.dirty());
+  SealAll(tracker);
+  tracker.CommitSealed();
+  EXPECT_EQ(tracker.committed_position(), Offset(2));
+  EXPECT_FALSE(tracker.dirty());
 }
 
 TEST(OffsetTrackerDeathTest, FinishingTwiceEndsTheProcess) {
