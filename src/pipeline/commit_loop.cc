@@ -34,7 +34,8 @@ Status CommitLoop::Settle(SealedUnit* unit) {
       return Status::Ok();
     }
     const bool fatal = result.outcome == CommitOutcome::kFatal;
-    const bool gave_up = give_up_.load(std::memory_order_relaxed);
+    const bool gave_up = give_up_.load(std::memory_order_relaxed) ||
+                         parts_.clock.Now() >= stop_by_.load(std::memory_order_relaxed);
     if (fatal || gave_up) {
       parts_.ledger.Restore(unit, {});
       return fatal ? result.status : result.status.WithContext("gave up at the drain deadline");

@@ -24,6 +24,9 @@ class CommitLoop {
   Status Run();
   // Ends the loop even while commits fail: the drain deadline has passed. Any thread.
   void GiveUp() { give_up_.store(true, std::memory_order_relaxed); }
+  // The same once `deadline` has passed: the intake thread may be unable to call GiveUp, for it
+  // waits for the unit at hand while it loses its partitions. Any thread.
+  void StopBy(MonoTime deadline) { stop_by_.store(deadline, std::memory_order_relaxed); }
 
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
 
@@ -37,6 +40,7 @@ class CommitLoop {
   Backoff backoff_{parts_.retry};
   LogLimiter failed_log_{Millis(5'000)};
   std::atomic<bool> give_up_{false};
+  std::atomic<MonoTime> stop_by_{MonoTime::max()};
   std::atomic<bool> healthy_{true};
 };
 

@@ -175,6 +175,7 @@ void Worker::Fail(const Status& status) {
 void Worker::RequestStop() {
   WorkerState expected = WorkerState::kReady;
   state_.compare_exchange_strong(expected, WorkerState::kDraining);
+  commits_.StopBy(clock_.Now() + options_.delivery.drain_timeout);
   intake_.Stop();
 }
 

@@ -63,14 +63,15 @@ def test_worker_waits_for_a_broker_that_is_away(own_kafka, make_topics, serve, o
     verdict(own_kafka, topics, requests=31_000, poisoned={})
 
 
-def test_worker_stops_on_request_while_the_broker_is_away(own_kafka, make_topics, serve):
-    """What was not committed stays for the next worker; leaving does not wait for the broker."""
+@pytest.mark.parametrize("session", [2500, 12000], ids=["lost", "kept"])
+def test_worker_stops_on_request_while_the_broker_is_away(session, own_kafka, make_topics, serve):
+    """Its session over or not, leaving does not wait for the broker and loses nothing."""
     topics = make_topics(own_kafka)
     progress = Progress(own_kafka, topics)
     publish(own_kafka, topics.requests, 20_000)
     with serve(own_kafka, topics, *SMALL_UNITS, "-s", "delivery.drain_timeout=1s",
                "-s", "delivery.transaction_timeout=2s",
-               "-X", "session.timeout.ms=12000") as worker:
+               "-X", f"session.timeout.ms={session}") as worker:
         wait_outcomes(worker)
         own_kafka.kill()
         wait_not_ready(worker, 30)
