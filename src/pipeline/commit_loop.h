@@ -26,7 +26,11 @@ class CommitLoop {
   void GiveUp() { give_up_.store(true, std::memory_order_relaxed); }
   // The same once `deadline` has passed: the intake thread may be unable to call GiveUp, for it
   // waits for the unit at hand while it loses its partitions. Any thread.
-  void StopBy(MonoTime deadline) { stop_by_.store(deadline, std::memory_order_relaxed); }
+  // The first deadline counts.
+  void StopBy(MonoTime deadline) {
+    MonoTime none = MonoTime::max();
+    stop_by_.compare_exchange_strong(none, deadline, std::memory_order_relaxed);
+  }
 
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
 

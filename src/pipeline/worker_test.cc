@@ -252,7 +252,7 @@ TEST_F(WorkerTest, RunThatNeverEndsDoesNotOutliveTheDrainDeadline) {
 
 TEST_F(WorkerTest, AllocatesNothingPerRecord) {
   if (MILLRACE_COUNTS_ALLOCATIONS == 0) GTEST_SKIP() << "a sanitizer build does not count them";
-  constexpr int kRequests = 100'000;
+  constexpr int kRequests = 200'000;
   Send(100, kRequests);
   std::unique_ptr<Worker> worker = NewWorker();
   allocations = 0;
