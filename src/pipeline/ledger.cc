@@ -171,7 +171,9 @@ bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
   if (ready_ >= static_cast<std::size_t>(options_.max_unit_records)) return true;
   if (bytes_ >= static_cast<std::size_t>(options_.max_in_flight_bytes)) return true;
   const bool nothing_to_wait_for = ready_ == in_flight_;
-  *wake_at = nothing_to_wait_for ? paced_until_ : first_ready_at_ + options_.commit_interval;
+  *wake_at = nothing_to_wait_for
+                 ? paced_until_
+                 : std::max(paced_until_, first_ready_at_ + options_.commit_interval);
   return now >= *wake_at;
 }
 
