@@ -17,8 +17,6 @@ namespace millrace {
 namespace kafka {
 namespace {
 
-// What one record may weigh beside its key, value and headers.
-constexpr std::size_t kRecordOverhead = 512;
 // Measured at 500 requests a second: commits at once give a median of 3.8 ms and a 99th percentile
 // of 27, commits every 5 ms 5.9 and 17, with half the transactions.
 constexpr Millis kMinCommitInterval{5};

@@ -9,8 +9,6 @@
 namespace millrace::kafka {
 namespace {
 
-// Room that the client and the broker take for a record beside its key, value and headers.
-constexpr std::size_t kRecordOverhead = 512;
 // Added to a dead letter whose value had to be cut to fit the topic.
 constexpr std::string_view kTruncatedFrom = "original_value_bytes";
 

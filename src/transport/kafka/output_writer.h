@@ -18,6 +18,9 @@
 
 namespace millrace::kafka {
 
+// Room that the client and the broker take for a record beside its key, value and headers.
+inline constexpr std::size_t kRecordOverhead = 512;
+
 // The largest record that each output topic takes, in bytes of key, value and headers.
 struct OutputLimits {
   std::array<std::size_t, kOutputTopics> max_bytes{};  // 0: not known.
