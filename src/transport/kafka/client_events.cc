@@ -20,6 +20,19 @@ void ClientEvents::Register(rd_kafka_conf_t* conf) {
   rd_kafka_conf_set_error_cb(conf, &ClientEvents::OnError);
 }
 
+Status ClientEvents::CheckBrokers(rd_kafka_t* client) {
+  constexpr int kTimeoutMs = 1'000;
+  if (!brokers_down_.load(std::memory_order_relaxed)) return {};
+  const rd_kafka_metadata_t* metadata = nullptr;
+  if (rd_kafka_metadata(client, 0, nullptr, &metadata, kTimeoutMs) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    return {StatusCode::kUnavailable, "no broker answers: " + last_error()};
+  }
+  rd_kafka_metadata_destroy(metadata);
+  brokers_down_.store(false, std::memory_order_relaxed);
+  LogEvent(LogLevel::kInfo, "brokers_back", "the brokers answer again", {{"client", client_}});
+  return {};
+}
+
 std::string ClientEvents::last_error() const {
   const std::lock_guard lock(mutex_);
   return last_error_;

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "base/status.h"
 #include "telemetry/log.h"
 
 namespace millrace::kafka {
@@ -32,9 +33,9 @@ class ClientEvents {
     return static_cast<T*>(static_cast<ClientEvents*>(opaque)->owner);
   }
 
-  // Since the last ClearBrokersDown, no broker could be reached.
-  bool brokers_down() const { return brokers_down_.load(std::memory_order_relaxed); }
-  void ClearBrokersDown() { brokers_down_.store(false, std::memory_order_relaxed); }
+  // kUnavailable while no broker answers. The client says only once that none does; whether one
+  // does again is asked here, for up to a second. Costs nothing while all is well.
+  Status CheckBrokers(rd_kafka_t* client);
 
   // A broker answered, and did not take the login. It does not pass by itself.
   bool login_refused() const { return login_refused_.load(std::memory_order_relaxed); }

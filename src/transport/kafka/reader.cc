@@ -76,7 +76,7 @@ class KafkaReader final : public Reader {
       status = Take(message, &copier);
     }
     copier.Finish();
-    if (status.ok() && copier.records() == 0 && events_.brokers_down()) return CheckBrokers();
+    if (status.ok() && copier.records() == 0) return events_.CheckBrokers(client_.get());
     return status;
   }
 
@@ -112,19 +112,6 @@ class KafkaReader final : public Reader {
     if (Offset(message.offset) < part.next) return {};
     copier->Add(message, PartitionSlot(static_cast<std::int32_t>(found->second)));
     part.next = Next(Offset(message.offset));
-    return {};
-  }
-
-  Status CheckBrokers() {
-    constexpr int kTimeoutMs = 1'000;
-    const rd_kafka_metadata_t* metadata = nullptr;
-    const rd_kafka_resp_err_t error =
-        rd_kafka_metadata(client_.get(), 0, nullptr, &metadata, kTimeoutMs);
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      return {StatusCode::kUnavailable, "no broker answers: " + events_.last_error()};
-    }
-    rd_kafka_metadata_destroy(metadata);
-    events_.ClearBrokersDown();
     return {};
   }
 

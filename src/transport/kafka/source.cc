@@ -16,7 +16,6 @@ namespace {
 // How long Start waits for the group to give it partitions; a member without any is ready too.
 constexpr Millis kJoinWait{5'000};
 constexpr Millis kCommittedTimeout{5'000};
-constexpr Millis kMetadataTimeout{1'000};
 constexpr std::size_t kErrorText = 512;
 
 PartitionSlot SlotOf(std::int32_t partition) { return PartitionSlot(partition); }
@@ -231,22 +230,6 @@ Status KafkaSource::EventError(const rd_kafka_message_t& event) {
   }
 }
 
-// The client says once that no broker answers; whether one does again has to be asked.
-Status KafkaSource::CheckBrokers() {
-  ClientEvents& events = membership_->events;
-  if (!events.brokers_down()) return {};
-  const rd_kafka_metadata_t* metadata = nullptr;
-  const rd_kafka_resp_err_t error = rd_kafka_metadata(
-      membership_->client.get(), 0, nullptr, &metadata, static_cast<int>(kMetadataTimeout.count()));
-  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
-    rd_kafka_metadata_destroy(metadata);
-    events.ClearBrokersDown();
-    LogEvent(LogLevel::kInfo, "brokers_back", "the brokers answer again");
-    return {};
-  }
-  return {StatusCode::kUnavailable, "no broker answers: " + events.last_error()};
-}
-
 Status KafkaSource::RecordError(const rd_kafka_message_t& message) const {
   const std::string where =
       fmt::format("{} partition {}", membership_->requests, message.partition);
@@ -277,7 +260,7 @@ Status KafkaSource::Poll(const PollLimits& limits, RecordBatch* batch) {
   }
   if (limits.max_records == 0) return {};
   if (!queue_.Fill() && parked_ == 0) {
-    MILLRACE_RETURN_IF_ERROR(CheckBrokers());
+    MILLRACE_RETURN_IF_ERROR(membership_->events.CheckBrokers(membership_->client.get()));
     if (limits.max_wait > Millis(0)) queue_.Wait(limits.max_wait);
     MILLRACE_RETURN_IF_ERROR(ServeEvents());
     queue_.Fill();

@@ -60,7 +60,6 @@ class KafkaSource final : public Source {
 
   Status ServeEvents();
   Status EventError(const rd_kafka_message_t& event);
-  Status CheckBrokers();
   void ReportEnds();
   // Tells the listener of partitions whose first message is at hand.
   Status OpenPartitions();
