@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::array<std::string_view, 24> kCrashPoints = {
+constexpr std::array<std::string_view, 25> kCrashPoints = {
     // Of every log.
     "after_poll",
     "after_decode",
@@ -31,6 +31,7 @@ constexpr std::array<std::string_view, 24> kCrashPoints = {
     "partitions_assigned",
     "partitions_revoked",
     "partitions_lost",
+    "unit_staged",
     "first_produced",
     "all_produced",
     "before_send_offsets",

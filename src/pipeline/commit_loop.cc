@@ -10,11 +10,19 @@ namespace millrace {
 
 Status CommitLoop::Run() {
   SealedUnit unit;
-  while (parts_.ledger.WaitAndSeal(&unit)) {
-    CrashPoint("unit_sealed");
-    MILLRACE_RETURN_IF_ERROR(Settle(&unit));
+  while (true) {
+    switch (parts_.ledger.Gather(&unit)) {
+      case Ledger::Gathered::kMore:
+        committer_.Stage(unit.newest());
+        break;
+      case Ledger::Gathered::kDue:
+        CrashPoint("unit_sealed");
+        MILLRACE_RETURN_IF_ERROR(Settle(&unit));
+        break;
+      case Ledger::Gathered::kStopped:
+        return Status::Ok();
+    }
   }
-  return Status::Ok();
 }
 
 Status CommitLoop::Settle(SealedUnit* unit) {

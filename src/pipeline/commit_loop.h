@@ -1,5 +1,6 @@
-// CommitLoop: the one place that commits. Takes unit after unit from the ledger and hands it to the
-// Committer; the next unit gathers while this one commits.
+// CommitLoop: the one place that commits. Takes unit after unit from the ledger, step by step, and
+// hands it to the Committer, which may start to write before the unit is complete; the next unit
+// gathers while this one commits.
 //
 // A unit that could not be committed is tried again after a pause, the same unit, for as long as it
 // takes: an outage delays outcomes, it never loses or dead-letters one. The same unit, because an

@@ -38,8 +38,9 @@ void Ledger::Open(const PartitionAssignment& assignment) {
 
 void Ledger::Close(PartitionSlot slot) {
   std::unique_lock lock(mutex_);
-  // A unit in the hands of the committer borrows its outcomes: let it settle first.
+  // The unit at hand borrows its outcomes: let it settle first.
   ++closing_;
+  work_.notify_one();
   settled_.wait(lock, [this] { return sealed_ == 0; });
   --closing_;
   CloseLocked(slot);
@@ -140,6 +141,7 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
     owned->live = owned->outcomes.size();
     std::size_t dropped = 0;
     const std::size_t ready_before = ready_;
+    const bool first_of_unit = sealed_ + ready_ == 0;
     for (Outcome& outcome : owned->outcomes) {
       outcome.owner = owned;
       Partition* const partition = FindLocked(outcome.slot, outcome.epoch);
@@ -155,10 +157,12 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
       bytes_ = bytes_ - tracker_bytes + tracker.bytes();
     }
     if (dropped > 0) DropLocked(owned, dropped);
-    if (ready_before == 0 && ready_ > 0) first_ready_at_ = clock_.Now();
+    if (first_of_unit && ready_ > 0) first_ready_at_ = clock_.Now();
     MonoTime ignored;
     // The first outcome starts a timer, the last one that is awaited shortens it.
-    wake = ready_before == 0 || ready_ == in_flight_ || DueLocked(first_ready_at_, &ignored);
+    wake = first_of_unit || sealed_ + ready_ == in_flight_ ||
+           (ready_before < kStepRecords && ready_ >= kStepRecords) ||
+           DueLocked(first_ready_at_, &ignored);
   }
   if (wake) work_.notify_one();
 }
@@ -166,31 +170,49 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
 // `now` earlier than the timer answers "is it due for another reason than time".
 bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
   *wake_at = MonoTime::max();
-  if (ready_ == 0) return advanced_;
-  if (stop_ || flushes_ > 0) return true;
-  if (ready_ >= static_cast<std::size_t>(options_.max_unit_records)) return true;
+  const std::size_t in_unit = sealed_ + ready_;
+  if (in_unit == 0) return advanced_;
+  if (stop_ || flushes_ > 0 || closing_ > 0 || full_) return true;
+  if (in_unit >= static_cast<std::size_t>(options_.max_unit_records)) return true;
   if (bytes_ >= static_cast<std::size_t>(options_.max_in_flight_bytes)) return true;
-  const bool nothing_to_wait_for = ready_ == in_flight_;
+  const bool nothing_to_wait_for = in_unit == in_flight_;
   *wake_at = nothing_to_wait_for
                  ? paced_until_
                  : std::max(paced_until_, first_ready_at_ + options_.commit_interval);
   return now >= *wake_at;
 }
 
-bool Ledger::WaitAndSeal(SealedUnit* unit) {
-  unit->outcomes.clear();
-  unit->outputs.clear();
-  unit->positions.clear();
-  unit->bytes = 0;
+// The first step of a unit is small: it is what makes the log begin a transaction, and that takes
+// its time.
+bool Ledger::StepDueLocked(MonoTime now, MonoTime* wake_at) const {
+  if (ready_ == 0 || (sealed_ > 0 && ready_ < kStepRecords)) return false;
+  *wake_at = std::min(*wake_at, paced_until_);
+  return now >= paced_until_;
+}
+
+Ledger::Gathered Ledger::Gather(SealedUnit* unit) {
   std::unique_lock lock(mutex_);
-  MILLRACE_CHECK(sealed_ == 0);
+  if (sealed_ == 0) {
+    unit->outcomes.clear();
+    unit->outputs.clear();
+    unit->bytes = 0;
+  }
+  unit->positions.clear();
+  MILLRACE_CHECK(sealed_ == unit->outcomes.size());
   while (true) {
-    MonoTime wake_at;
-    if (DueLocked(clock_.Now(), &wake_at)) {
+    MonoTime wake_at = MonoTime::max();
+    const MonoTime now = clock_.Now();
+    if (closing_ > 0 && sealed_ == 0) {  // Whoever closes goes first: no new unit before.
+      work_.wait(lock);
+    } else if (DueLocked(now, &wake_at)) {
       SealLocked(unit);
-      if (!unit->empty()) return true;
+      FixPositionsLocked(unit);
+      if (!unit->empty()) return Gathered::kDue;
+    } else if (StepDueLocked(now, &wake_at)) {
+      SealLocked(unit);
+      return Gathered::kMore;
     } else if (stop_) {
-      return false;
+      return Gathered::kStopped;
     } else if (wake_at == MonoTime::max()) {
       work_.wait(lock);
     } else {
@@ -204,25 +226,46 @@ void Ledger::SealLocked(SealedUnit* unit) {
   const auto max_bytes = static_cast<std::size_t>(options_.max_unit_bytes);
   const std::size_t count = partitions_.size();
   const std::size_t start = count == 0 ? 0 : first_to_seal_ % count;
+  const std::size_t before = unit->outcomes.size();
+  unit->last_step = before;
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t index = (start + i) % count;
     Partition& partition = partitions_[index];
     if (!partition.tracker.has_value()) continue;
     const std::size_t room = max_records - unit->outcomes.size();
     if (room == 0) break;
-    sealed_ += partition.tracker->Seal(room, max_bytes, &unit->bytes, &unit->outcomes);
-    if (!partition.tracker->dirty()) continue;
-    unit->positions.push_back(PartitionPosition{
-        PartitionSlot(static_cast<std::int32_t>(index)), partition.epoch,
-        partition.tracker->committed_position(), partition.tracker->sealed_position()});
-    first_to_seal_ = index + 1;
+    const std::size_t sealed =
+        partition.tracker->Seal(room, max_bytes, &unit->bytes, &unit->outcomes);
+    if (sealed > 0) first_to_seal_ = index + 1;
   }
-  MILLRACE_CHECK(sealed_ == unit->outcomes.size() && sealed_ <= ready_);
-  ready_ -= sealed_;
+  const std::size_t sealed = unit->outcomes.size() - before;
+  MILLRACE_CHECK(sealed <= ready_);
+  sealed_ += sealed;
+  ready_ -= sealed;
+  full_ = ready_ > 0;
+  for (std::size_t i = before; i < unit->outcomes.size(); ++i) {
+    unit->outputs.push_back(&unit->outcomes[i]->record);
+  }
+}
+
+void Ledger::FixPositionsLocked(SealedUnit* unit) {
+  for (std::size_t index = 0; index < partitions_.size(); ++index) {
+    Partition& partition = partitions_[index];
+    if (!partition.tracker.has_value() || !partition.tracker->dirty()) continue;
+    const Offset committed = partition.tracker->committed_position();
+    unit->positions.push_back(PartitionPosition{PartitionSlot(static_cast<std::int32_t>(index)),
+                                                partition.epoch, committed,
+                                                partition.tracker->FixPosition()});
+  }
   advanced_ = false;
+}
+
+// What is ready already begins the next unit now.
+void Ledger::BeginUnitLocked() {
+  sealed_ = 0;
+  full_ = false;
   first_ready_at_ = clock_.Now();
   paced_until_ = first_ready_at_ + options_.min_commit_interval;
-  for (const Outcome* outcome : unit->outcomes) unit->outputs.push_back(&outcome->record);
 }
 
 void Ledger::Committed(SealedUnit* unit) {
@@ -239,7 +282,7 @@ void Ledger::Committed(SealedUnit* unit) {
       bytes_ = bytes_ - before + tracker.bytes();
       UpdateHoldsLocked(position.slot);
     }
-    sealed_ = 0;
+    BeginUnitLocked();
     // Outcomes of one chunk stand together: one subtraction for each run of them.
     for (std::size_t i = 0; i < unit->outcomes.size();) {
       OutcomeChunk* const owner = unit->outcomes[i]->owner;
@@ -263,7 +306,7 @@ void Ledger::Restore(SealedUnit* unit, std::span<const PartitionSlot> lost) {
     ready_ += partition->tracker->ready() - before;
     if (!partition->tracker->dirty() || partition->tracker->ready() == 0) advanced_ = true;
   }
-  sealed_ = 0;
+  BeginUnitLocked();
   for (const PartitionSlot slot : lost) CloseLocked(slot);
   settled_.notify_all();
 }

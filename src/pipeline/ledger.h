@@ -2,10 +2,11 @@
 //
 // It knows what was read (Begin), what has its outcome (Complete), and hands the commit thread
 // units of work: the outcomes of each partition's contiguous done-prefix with the position after
-// them. A unit that commits becomes history; one that does not goes back, to be sealed again with
-// no new inference. Work of an older epoch is dropped on arrival. It also bounds what is in flight:
-// records and bytes over all partitions, and records per partition, so that one slow request stops
-// its own partition before it stops the worker.
+// them. A unit grows step by step (Gather), so that its first outcomes are on their way while the
+// last ones are made. A unit that commits becomes history; one that does not goes back, to be
+// sealed again with no new inference. Work of an older epoch is dropped on arrival. It also bounds
+// what is in flight: records and bytes over all partitions, and records per partition, so that one
+// slow request stops its own partition before it stops the worker.
 //
 // Thread-safe: intake, executors and the commit thread share it, each once per batch of records.
 #pragma once
@@ -28,14 +29,19 @@
 
 namespace millrace {
 
-// A unit of work with what the ledger needs to settle it. One at a time, reused.
+// A unit of work, in the making or complete, with what the ledger needs to settle it. One at a
+// time, reused.
 struct SealedUnit {
   std::vector<const Outcome*> outcomes;
   std::vector<const OutputRecord*> outputs;  // The same, as the committer wants them.
-  std::vector<PartitionPosition> positions;
+  std::vector<PartitionPosition> positions;  // Once it is complete.
   std::size_t bytes = 0;
+  std::size_t last_step = 0;  // Where in `outputs` the last Gather began.
 
   UnitOfWork view() const { return UnitOfWork{outputs, positions}; }
+  std::span<const OutputRecord* const> newest() const {
+    return std::span(outputs).subspan(last_step);
+  }
   bool empty() const { return positions.empty(); }
 };
 
@@ -81,13 +87,22 @@ class Ledger {
   void Complete(std::unique_ptr<OutcomeChunk> chunk);
 
   // --- Commit thread ---
-  // Waits for the next unit and seals it. False when StopCommits was called and nothing is ready.
+  enum class Gathered {
+    kMore,     // The unit has grown by newest() and may grow further.
+    kDue,      // It is complete: to be settled, by Committed or Restore, before the next Gather.
+    kStopped,  // StopCommits was called and nothing is left.
+  };
+  // Waits for ready outcomes and seals them into the unit; after one was settled, into a new one.
   // A unit is due when it is full, when everything in flight is ready (nothing to wait for), when
-  // its first outcome has waited commit_interval, or when a flush or stop asks for it.
-  bool WaitAndSeal(SealedUnit* unit);
+  // its first outcome has waited commit_interval, or when a flush, a close or a stop asks for it.
+  Gathered Gather(SealedUnit* unit);
   void Committed(SealedUnit* unit);
   // Nothing of the unit is visible: its outcomes are ready again, except those of `lost`.
   void Restore(SealedUnit* unit, std::span<const PartitionSlot> lost);
+
+  // So many outcomes at a time join a unit that is not due yet: enough to pay for waking the commit
+  // thread, few enough to be in its processor's cache still.
+  static constexpr std::size_t kStepRecords = 512;
 
   // A Close waits for the unit in the committer's hands: give it back rather than try again.
   bool CloseWaits() const;
@@ -95,7 +110,7 @@ class Ledger {
   // --- Any thread ---
   // Waits until nothing is in flight, or the deadline. True when drained.
   bool WaitDrained(MonoTime deadline);
-  // After this WaitAndSeal returns what is ready without waiting, then false.
+  // After this Gather hands out what is ready without waiting, then false.
   void StopCommits();
   // The commit thread has ended for good: nobody waits for a commit any more.
   void Abandon();
@@ -110,7 +125,10 @@ class Ledger {
   };
 
   bool DueLocked(MonoTime now, MonoTime* wake_at) const;
+  bool StepDueLocked(MonoTime now, MonoTime* wake_at) const;
   void SealLocked(SealedUnit* unit);
+  void FixPositionsLocked(SealedUnit* unit);
+  void BeginUnitLocked();
   void CloseLocked(PartitionSlot slot);
   void DropLocked(OutcomeChunk* chunk, std::size_t count);
   void UpdateHoldsLocked(PartitionSlot slot);
@@ -136,10 +154,11 @@ class Ledger {
   std::size_t bytes_ = 0;
   std::size_t first_to_seal_ = 0;  // Partition where the next unit starts, so that none starves.
   MonoTime paced_until_{};         // No unit before, unless it is full.
-  MonoTime first_ready_at_{};  // When the oldest ready outcome became ready; valid if ready_ > 0.
-  bool advanced_ = false;      // A position moved without a record.
-  int flushes_ = 0;            // Threads in FlushAndWait.
-  int closing_ = 0;            // Threads in Close.
+  MonoTime first_ready_at_{};      // When the unit's first outcome, sealed or not, became ready.
+  bool full_ = false;              // What is ready did not fit into the unit at hand.
+  bool advanced_ = false;          // A position moved without a record.
+  int flushes_ = 0;                // Threads in FlushAndWait.
+  int closing_ = 0;                // Threads in Close.
   bool stop_ = false;
   bool abandoned_ = false;
 };

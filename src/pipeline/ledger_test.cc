@@ -50,6 +50,22 @@ class LedgerTest : public ::testing::Test {
     ledger.Complete(std::move(chunk));
   }
 
+  // Gathers until the unit is due; false when the ledger was stopped.
+  static bool NextUnit(Ledger& ledger, SealedUnit* unit) {
+    Ledger::Gathered gathered = Ledger::Gathered::kMore;
+    std::vector<const OutputRecord*> staged;
+    while (gathered == Ledger::Gathered::kMore) {
+      gathered = ledger.Gather(unit);
+      if (gathered != Ledger::Gathered::kMore) break;
+      EXPECT_FALSE(unit->newest().empty());
+      staged.insert(staged.end(), unit->newest().begin(), unit->newest().end());
+    }
+    EXPECT_LE(staged.size(), unit->outputs.size());
+    EXPECT_TRUE(std::equal(staged.begin(), staged.end(), unit->outputs.begin()))
+        << "what was handed out early is not what the unit begins with";
+    return gathered == Ledger::Gathered::kDue;
+  }
+
   ManualClock clock_;
   OutcomeChunkPool chunks_;
 };
@@ -61,7 +77,7 @@ TEST_F(LedgerTest, UnitHoldsTheOutcomesBelowThePositionAndNoOther) {
   Finish(ledger, 0, tickets[0], 100);
   Finish(ledger, 0, tickets[2], 102);
   SealedUnit unit;
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_TRUE(NextUnit(ledger, &unit));
   ASSERT_EQ(unit.outcomes.size(), 1u);
   EXPECT_EQ(unit.outcomes[0]->input_timestamp, 100);
   ASSERT_EQ(unit.positions.size(), 1u);
@@ -82,7 +98,7 @@ TEST_F(LedgerTest, OutcomesOfAnOlderEpochAreDropped) {
   EXPECT_EQ(ledger.Totals().ready_records, 0u);
   Finish(ledger, 0, fresh[0], 2);
   SealedUnit unit;
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_TRUE(NextUnit(ledger, &unit));
   ASSERT_EQ(unit.outcomes.size(), 1u);
   EXPECT_EQ(unit.outcomes[0]->input_timestamp, 2);
   ledger.Committed(&unit);
@@ -103,11 +119,11 @@ TEST_F(LedgerTest, UnitThatDidNotCommitIsSealedAgainWithoutTheLostPartitions) {
   Finish(ledger, 0, Read(ledger, 0, 0, 1)[0], 10);
   Finish(ledger, 1, Read(ledger, 1, 0, 1)[0], 11);
   SealedUnit unit;
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_TRUE(NextUnit(ledger, &unit));
   ASSERT_EQ(unit.outcomes.size(), 2u);
   const std::vector<PartitionSlot> lost = {PartitionSlot(1)};
   ledger.Restore(&unit, lost);
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_TRUE(NextUnit(ledger, &unit));
   ASSERT_EQ(unit.outcomes.size(), 1u);
   EXPECT_EQ(unit.outcomes[0]->input_timestamp, 10);
   ledger.Committed(&unit);
@@ -120,7 +136,7 @@ TEST_F(LedgerTest, CommitsPastOffsetsWithoutRecords) {
   Open(ledger, 0, 1);
   ledger.Advance(PartitionSlot(0), Offset(7));
   SealedUnit unit;
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));
+  ASSERT_TRUE(NextUnit(ledger, &unit));
   EXPECT_TRUE(unit.outcomes.empty());
   ASSERT_EQ(unit.positions.size(), 1u);
   EXPECT_EQ(unit.positions[0].next, Offset(7));
@@ -156,14 +172,64 @@ TEST_F(LedgerTest, WaitsForMoreOnlyWhileMoreIsOnItsWay) {
   Finish(ledger, 0, tickets[0]);
   std::thread finisher([&] { Finish(ledger, 0, tickets[1]); });
   SealedUnit unit;
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));  // Returns without the hour: nothing else is in flight.
+  ASSERT_TRUE(NextUnit(ledger, &unit));  // Returns without the hour: nothing else is in flight.
   EXPECT_EQ(unit.outcomes.size(), 2u);
   finisher.join();
   ledger.Committed(&unit);
 }
 
-// Three threads, many partitions, failing commits, partitions that come and go: what commits is,
-// for each partition and epoch, a gapless run of offsets, each once.
+TEST_F(LedgerTest, UnitGrowsInStepsWhileMoreIsOnItsWay) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(3'600'000);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  constexpr int kCount = static_cast<int>(Ledger::kStepRecords) + 2;
+  const auto tickets = Read(ledger, 0, 0, kCount);
+  Finish(ledger, 0, tickets[0], 0);
+  SealedUnit unit;
+  ASSERT_EQ(ledger.Gather(&unit), Ledger::Gathered::kMore) << "the first does not wait for a step";
+  EXPECT_EQ(unit.newest().size(), 1u);
+  EXPECT_TRUE(unit.positions.empty());
+  for (int i = 1; i < kCount - 1; ++i) {
+    Finish(ledger, 0, tickets[static_cast<std::size_t>(i)], i);
+  }
+  ASSERT_EQ(ledger.Gather(&unit), Ledger::Gathered::kMore);
+  EXPECT_EQ(unit.newest().size(), Ledger::kStepRecords);
+  Finish(ledger, 0, tickets[kCount - 1], kCount - 1);
+  ASSERT_EQ(ledger.Gather(&unit), Ledger::Gathered::kDue);
+  ASSERT_EQ(unit.outcomes.size(), static_cast<std::size_t>(kCount));
+  for (int i = 0; i < kCount; ++i) {
+    EXPECT_EQ(unit.outcomes[static_cast<std::size_t>(i)]->input_timestamp, i);
+  }
+  ASSERT_EQ(unit.positions.size(), 1u);
+  EXPECT_EQ(unit.positions[0].next, Offset(kCount));
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 0u);
+}
+
+TEST_F(LedgerTest, CloseMakesTheUnitInTheMakingDueAndLetsNoOtherBegin) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(3'600'000);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 3);
+  Finish(ledger, 0, tickets[0]);
+  SealedUnit unit;
+  ASSERT_EQ(ledger.Gather(&unit), Ledger::Gathered::kMore);
+  Finish(ledger, 0, tickets[1]);
+  std::thread closer([&] { ledger.Close(PartitionSlot(0)); });
+  ASSERT_EQ(ledger.Gather(&unit), Ledger::Gathered::kDue);  // Without the hour.
+  EXPECT_EQ(unit.outcomes.size(), 2u);
+  ledger.Committed(&unit);
+  std::thread stopper([&] {
+    closer.join();
+    ledger.StopCommits();
+  });
+  EXPECT_EQ(ledger.Gather(&unit), Ledger::Gathered::kStopped);
+  stopper.join();
+  EXPECT_EQ(ledger.Totals().in_flight_records, 0u);
+}
+
 TEST_F(LedgerTest, UnitsFollowEachOtherNoFasterThanThePaceAfterAPauseAtOnce) {
   DeliveryOptions options = Options();
   options.min_commit_interval = Millis(5);
@@ -174,12 +240,12 @@ TEST_F(LedgerTest, UnitsFollowEachOtherNoFasterThanThePaceAfterAPauseAtOnce) {
     Finish(ledger, 0, Read(ledger, 0, offset, 1)[0]);
   };
   answer(0);
-  ASSERT_TRUE(ledger.WaitAndSeal(&unit));  // After a pause: at once.
+  ASSERT_TRUE(NextUnit(ledger, &unit));  // After a pause: at once.
   ledger.Committed(&unit);
   answer(1);
   std::atomic<bool> sealed{false};
   std::thread committer([&] {
-    EXPECT_TRUE(ledger.WaitAndSeal(&unit));
+    EXPECT_TRUE(NextUnit(ledger, &unit));
     sealed = true;
     ledger.Committed(&unit);
   });
@@ -193,6 +259,8 @@ TEST_F(LedgerTest, UnitsFollowEachOtherNoFasterThanThePaceAfterAPauseAtOnce) {
   ledger.Close(PartitionSlot(0));
 }
 
+// Three threads, many partitions, failing commits, partitions that come and go: what commits is,
+// for each partition and epoch, a gapless run of offsets, each once.
 TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -200,6 +268,7 @@ TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
   constexpr int kRounds = 3000;
   DeliveryOptions options = Options();
   options.max_unit_records = 37;
+  options.commit_interval = Millis(3'600'000);  // Units grow until something else makes them due.
   Ledger ledger(options, clock_, chunks_);
   std::map<int, std::int64_t> committed;  // Commit thread only: next offset by partition.
   std::atomic<bool> broken{false};
@@ -208,7 +277,7 @@ TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
     std::mt19937_64 random(seed + 1);
     SealedUnit unit;
     std::map<int, std::int64_t> tail;
-    while (ledger.WaitAndSeal(&unit)) {
+    while (NextUnit(ledger, &unit)) {
       if (random() % 4 == 0) {
         ledger.Restore(&unit, {});
         continue;

@@ -53,7 +53,6 @@ std::size_t OffsetTracker::Seal(std::size_t max_records, std::size_t max_bytes, 
     *bytes += entry.bytes;
     ++sealed_;
   }
-  sealing_ = sealed_position();
   return static_cast<std::size_t>(sealed_ - first);
 }
 

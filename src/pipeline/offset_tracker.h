@@ -36,13 +36,16 @@ class OffsetTracker {
   // Nothing was read, but the log goes on at `position`.
   void Advance(Offset position);
 
-  // Appends up to `max_records` ready outcomes, in offset order, and marks them sealed. Stops
-  // before the outcome that would make `*bytes` exceed `max_bytes`, unless it is the first of all.
-  // Returns how many.
+  // Appends up to `max_records` ready outcomes, in offset order, and marks them sealed; a unit may
+  // be sealed in several steps. Stops before the outcome that would make `*bytes` exceed
+  // `max_bytes`, unless it is the first of all. Returns how many.
   std::size_t Seal(std::size_t max_records, std::size_t max_bytes, std::size_t* bytes,
                    std::vector<const Outcome*>* outcomes);
 
-  // The sealed outcomes are durable: forgets them.
+  // The unit is complete: the position to commit with it, whatever the log does meanwhile.
+  Offset FixPosition() { return sealing_ = sealed_position(); }
+
+  // The sealed outcomes, and the position that was fixed, are durable: forgets them.
   void CommitSealed();
   // The unit did not commit: the sealed outcomes are ready again.
   void Unseal();
@@ -84,8 +87,7 @@ class OffsetTracker {
   Seq ready_ = 0;
   Seq begun_ = 0;
   Offset committed_position_;
-  // What the unit at hand carries: the log may go on (Advance) while it commits.
-  Offset sealing_;
+  Offset sealing_;        // FixPosition's answer.
   Offset read_position_;  // Where the log goes on after the last begun record.
   std::size_t bytes_ = 0;
 };

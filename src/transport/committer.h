@@ -47,6 +47,11 @@ struct CommitResult {
 class Committer {
  public:
   virtual ~Committer() = default;
+  // Outputs that the next Commit's unit will begin with, behind those staged before: a log may
+  // start to write what nobody sees before the unit commits. It need not, and it keeps what goes
+  // wrong for Commit to answer. The outputs stay until that has returned; the span does not.
+  virtual void Stage(std::span<const OutputRecord* const> outputs) { static_cast<void>(outputs); }
+  // Whatever it answers, nothing is staged or borrowed afterwards.
   virtual CommitResult Commit(const UnitOfWork& unit) = 0;
 };
 

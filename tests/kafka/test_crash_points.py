@@ -11,7 +11,7 @@ import pytest
 from cluster import ROOT, KafkaCluster
 from publish import publish
 from test_outages import set_topic
-from workload import (EAGER, SMALL_UNITS, Progress, assigned, verdict, verify,
+from workload import (EAGER, GROWING_UNITS, SMALL_UNITS, Progress, assigned, verdict, verify,
                       wait_outcomes, wait_until)
 
 COUNT = 3_000
@@ -22,16 +22,16 @@ SETTINGS = ["-X", "session.timeout.ms=1500", "-X", "heartbeat.interval.ms=300",
 # In each transaction; at the third one, so that there are commits before it.
 IN_A_TRANSACTION = {"first_produced", "all_produced", "before_send_offsets", "before_end_txn",
                     "end_txn_sent"}
-OTHERS = {"partitions_assigned", "partitions_revoked", "partitions_lost", "before_abort",
-          "after_abort", "before_recreate", "after_recreate"}
+OTHERS = {"unit_staged", "partitions_assigned", "partitions_revoked", "partitions_lost",
+          "before_abort", "after_abort", "before_recreate", "after_recreate"}
 
 
 @pytest.fixture
 def crash(serve, millrace_test):
     """`with crash(cluster, topics, point) as w:` runs a worker that is to crash there."""
     @contextlib.contextmanager
-    def start(cluster, topics, point, **keywords):
-        with serve(cluster, topics, *SETTINGS, binary=millrace_test,
+    def start(cluster, topics, point, *settings, **keywords):
+        with serve(cluster, topics, *SETTINGS, *settings, binary=millrace_test,
                    env={"MILLRACE_CRASH_POINT": point}, **keywords) as worker:
             yield worker
             assert worker.process.wait(30) == CRASHED, "the crash point did not fire"
@@ -67,6 +67,15 @@ def test_one_outcome_each_after_a_crash_in_a_transaction(point, kafka, topics, c
     with crash(kafka, topics, f"{point}:3", ready=False):
         pass
     finish(kafka, topics)
+
+
+def test_one_outcome_each_after_a_crash_with_a_part_of_a_unit_written(
+        kafka, topics, crash, finish):
+    count = 10 * COUNT  # More than is in flight at a time, so that a unit has something to wait for.
+    publish(kafka, topics.requests, count)
+    with crash(kafka, topics, "unit_staged", *GROWING_UNITS, ready=False):
+        pass
+    finish(kafka, topics, count)
 
 
 def test_one_outcome_each_after_a_crash_while_joining(kafka, topics, crash, finish):

@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from workload import (EAGER, PROTOCOLS, SHORT_SESSION, SMALL_UNITS, Load, Progress, assigned, dice,
-                      events, outcomes, settled, verdict, verify, wait_event, wait_outcomes,
-                      wait_until)
+from workload import (EAGER, GROWING_UNITS, PROTOCOLS, SHORT_SESSION, SMALL_UNITS, Load, Progress,
+                      assigned, dice, events, outcomes, settled, verdict, verify, wait_event,
+                      wait_outcomes, wait_until)
 
 KILLS = 10
 POISON_EVERY = 199
+BUSY = 50_000  # So many requests keep a transaction open at most times.
 PARTITIONS = 4
 
 
@@ -41,7 +42,9 @@ def finish(cluster, topics, load, progress, run_millrace):
     settled(cluster, topics)
     verify(run_millrace, cluster, topics)
     assert progress.idle()
-    assert report.aborted_results > 0, "no transaction was cut off: the kills came at no moment"
+    # Under a light load (--small) ten kills may all come between two transactions.
+    if load.count >= BUSY:
+        assert report.aborted_results > 0, "no transaction was cut off: the kills came at no moment"
     return report
 
 
@@ -54,7 +57,7 @@ def test_one_outcome_each_after_ten_kills(protocol, kafka, topics, serve, run_mi
     if protocol == "consumer":
         kafka.set_group(topics.group, session_ms=2000, heartbeat_ms=300)
     progress = Progress(kafka, topics)
-    settings = [*PROTOCOLS[protocol], *SMALL_UNITS]
+    settings = [*PROTOCOLS[protocol], *(SMALL_UNITS if protocol == "classic" else GROWING_UNITS)]
     in_the_middle = 0
     with Load(kafka, topics, requests_in_all, 30, poison_every=POISON_EVERY) as load:
         for _ in range(KILLS):
@@ -80,7 +83,7 @@ def test_one_outcome_each_when_frozen_workers_come_back(kafka, topics, serve, ru
     session = ["-X", "session.timeout.ms=4000", "-X", "heartbeat.interval.ms=500",
                "-s", "delivery.transaction_timeout=3s"]
     with contextlib.ExitStack() as stack:
-        crew = Crew(stack, lambda: serve(kafka, topics, *session, *SMALL_UNITS))
+        crew = Crew(stack, lambda: serve(kafka, topics, *session, *GROWING_UNITS))
         load = stack.enter_context(Load(kafka, topics, requests_in_all, 45,
                                         poison_every=POISON_EVERY))
         crew.hire()

@@ -25,6 +25,9 @@ PROTOCOLS = {
 }
 # Many transactions, so that whatever happens, happens within one.
 SMALL_UNITS = ["-s", "delivery.max_unit_records=256", "-s", "batch.max_rows=32"]
+# Units that are written in steps, and stay in the making for a while.
+GROWING_UNITS = ["-s", "delivery.max_unit_records=8192", "-s", "delivery.commit_interval=200ms",
+                 "-s", "batch.max_rows=32"]
 # What dies in its sleep comes back without a pause.
 EAGER = ["-s", "retry.max_backoff=1s"]
 CLIENT_TIMEOUT = 30.0

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/crash_point.h"
@@ -37,8 +38,20 @@ class TransactionalCommitter final : public Committer {
         slot_(std::move(slot)),
         writer_(options.topics, limits) {}
 
+  void Stage(std::span<const OutputRecord* const> outputs) override {
+    // After trouble, or in it, the unit is written by Commit, as a whole.
+    if (!staging_ || !CanBegin()) {
+      staging_ = false;
+      return;
+    }
+    producer_->Write(outputs);
+    staged_ += outputs.size();
+    CrashPoint("unit_staged");
+  }
+
   CommitResult Commit(const UnitOfWork& unit) override {
     CommitResult result = Attempt(unit);
+    staging_ = true;
     // It committed, but the producer is tainted: the next life asks the log, now and not later.
     if (result.outcome == CommitOutcome::kUnknown && committed_as_told_) result = Attempt(unit);
     if (result.outcome == CommitOutcome::kCommitted) {
@@ -53,6 +66,12 @@ class TransactionalCommitter final : public Committer {
  private:
   CommitResult Attempt(const UnitOfWork& unit);
   CommitResult RunTransaction(const UnitOfWork& unit);
+  // Partitions of the unit are not ours any more: what is staged must not be seen.
+  CommitResult Lost(std::vector<PartitionSlot> gone);
+  bool CanBegin() const {
+    return producer_ != nullptr && producer_->initialized() && !unresolved_ &&
+           (producer_->open() || !producer_->tainted());
+  }
   // Whether the group's committed offsets cover the unit: kCommitted, kRetry (they do not), or
   // kUnknown (no answer yet).
   CommitResult AskTheLog(const UnitOfWork& unit);
@@ -69,10 +88,14 @@ class TransactionalCommitter final : public Committer {
   std::unique_ptr<TransactionalProducer> producer_;  // None between two lives.
   bool unresolved_ = false;                          // The last unit may have committed.
   bool committed_as_told_ = false;                   // The client said so, with a tainted producer.
+  bool staging_ = true;                              // Stage writes what it is given.
+  std::size_t staged_ = 0;                           // Outputs in the open transaction.
   int lives_ = 0;
 };
 
 Status TransactionalCommitter::EnsureProducer(Millis timeout) {
+  // An answer that was lost after its transaction had ended: nothing is open that it could spoil.
+  if (producer_ != nullptr && !producer_->open() && producer_->tainted()) producer_.reset();
   if (producer_ != nullptr && producer_->initialized()) return {};
   if (producer_ == nullptr) {
     if (lives_ > 0) CrashPoint("before_recreate");
@@ -102,16 +125,30 @@ CommitResult TransactionalCommitter::Attempt(const UnitOfWork& unit) {
     if (answer.outcome != CommitOutcome::kRetry) return answer;
   }
   if (auto gone = member_->assignment.NotOurs(unit.positions); !gone.empty()) {
-    return {CommitOutcome::kLost, Status(StatusCode::kFenced, "partitions have moved on"),
-            std::move(gone)};
+    return Lost(std::move(gone));
   }
   return RunTransaction(unit);
 }
 
+CommitResult TransactionalCommitter::Lost(std::vector<PartitionSlot> gone) {
+  staged_ = 0;
+  if (producer_->open()) {
+    const TransactionResult aborted = producer_->Abort();
+    if (aborted.end == TransactionEnd::kBroken) {
+      CommitResult broken = Broken(aborted);
+      if (broken.outcome == CommitOutcome::kFatal) return broken;
+      unresolved_ = false;  // Nobody asked for its commit; the next life ends it.
+    }
+  }
+  return {CommitOutcome::kLost, Status(StatusCode::kFenced, "partitions have moved on"),
+          std::move(gone)};
+}
+
 CommitResult TransactionalCommitter::RunTransaction(const UnitOfWork& unit) {
   CrashPoint("before_commit");
+  producer_->Write(unit.outputs.subspan(std::exchange(staged_, 0)));
   const PartitionListPtr offsets = ListOf(member_->requests, unit.positions);
-  TransactionResult result = producer_->Run(unit, offsets.get(), *member_);
+  TransactionResult result = producer_->Commit(offsets.get(), *member_);
   const bool tainted = producer_->tainted();
   if (result.end == TransactionEnd::kBroken) return Broken(result);
   if (tainted) {
@@ -203,8 +240,23 @@ class AtLeastOnceCommitter final : public Committer {
     return writer_.Attach(producer_.get());
   }
 
+  void Stage(std::span<const OutputRecord* const> outputs) override {
+    if (!staging_.ok() || producer_ == nullptr) return;
+    staging_ = writer_.Write(outputs, SystemClock().Now() + timeout_);
+    staged_ += outputs.size();
+  }
+
   CommitResult Commit(const UnitOfWork& unit) override {
+    CommitResult result = Attempt(unit);
+    staging_ = Status();
+    return result;
+  }
+
+ private:
+  CommitResult Attempt(const UnitOfWork& unit) {
+    const std::size_t staged = std::exchange(staged_, 0);
     if (auto gone = member_->assignment.NotOurs(unit.positions); !gone.empty()) {
+      if (staged > 0) EndProducer();
       return {CommitOutcome::kLost, Status(StatusCode::kFenced, "partitions have moved on"),
               std::move(gone)};
     }
@@ -212,7 +264,10 @@ class AtLeastOnceCommitter final : public Committer {
       return {CommitOutcome::kRetry, std::move(ready), {}};
     }
     CrashPoint("before_commit");
-    Status status = writer_.Write(unit.outputs, SystemClock().Now() + timeout_);
+    Status status = std::move(staging_);
+    if (status.ok()) {
+      status = writer_.Write(unit.outputs.subspan(staged), SystemClock().Now() + timeout_);
+    }
     if (status.ok()) {
       CrashPoint("all_produced");
       status = StatusOf(rd_kafka_flush(producer_.get(), static_cast<int>(timeout_.count())),
@@ -232,7 +287,6 @@ class AtLeastOnceCommitter final : public Committer {
     return {};
   }
 
- private:
   // What it still holds is given up: nothing is borrowed from the unit afterwards. A producer that
   // gave something up has a gap in its sequence; the next unit gets a new one.
   void EndProducer() {
@@ -249,6 +303,8 @@ class AtLeastOnceCommitter final : public Committer {
   OutputWriter writer_;
   ClientEvents events_{"producer"};
   ClientPtr producer_;
+  Status staging_;  // Whether what was staged is on its way.
+  std::size_t staged_ = 0;
 };
 
 }  // namespace

@@ -48,6 +48,8 @@ Status OutputWriter::Write(std::span<const OutputRecord* const> outputs, MonoTim
     if (first) CrashPoint("first_produced");
     first = false;
   }
+  // Frees what the log has taken meanwhile, for the next records to use while it is in the cache.
+  rd_kafka_poll(producer_, 0);
   return {};
 }
 

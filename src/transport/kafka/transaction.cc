@@ -104,17 +104,23 @@ Status TransactionalProducer::Init(Millis timeout) {
                               reason.empty() ? "" : ", last error: ", reason));
 }
 
-ErrorPtr TransactionalProducer::Fill(const UnitOfWork& unit,
-                                     const rd_kafka_topic_partition_list_t* offsets,
-                                     const Membership& member, Status* why) {
-  const MonoTime deadline = SystemClock().Now() + options_.transaction_timeout;
-  // Outcomes before offsets: the first AddPartitions waits out the markers of the last transaction
-  // in steps of 20 ms at most, AddOffsets would in steps of retry.backoff.ms.
-  if (Status written = writer_->Write(unit.outputs, deadline); !written.ok()) {
-    *why = std::move(written);
-    return nullptr;
+void TransactionalProducer::Write(std::span<const OutputRecord* const> outputs) {
+  MILLRACE_CHECK(initialized_ && (open_ || !tainted()));
+  const MonoTime now = SystemClock().Now();
+  if (!open_) {
+    static_cast<void>(writer_->TakeDeliveryError());
+    open_ = true;
+    begun_ = now;
+    begin_error_.reset(rd_kafka_begin_transaction(producer_.get()));
+    write_error_ = StatusOf(begin_error_.get(), "beginning a transaction");
   }
-  CrashPoint("all_produced");
+  if (!write_error_.ok()) return;
+  write_error_ = writer_->Write(outputs, now + options_.transaction_timeout);
+}
+
+ErrorPtr TransactionalProducer::SendOffsets(const rd_kafka_topic_partition_list_t* offsets,
+                                            const Membership& member, Status* why) {
+  const MonoTime deadline = SystemClock().Now() + options_.transaction_timeout;
   const GroupMetadataPtr metadata(rd_kafka_consumer_group_metadata(member.client.get()));
   // Without a generation the broker would not check that we are still a member.
   if (metadata == nullptr || rd_kafka_consumer_group_metadata_generation_id(metadata.get()) < 0) {
@@ -135,36 +141,42 @@ ErrorPtr TransactionalProducer::Fill(const UnitOfWork& unit,
   }
 }
 
-TransactionResult TransactionalProducer::Run(const UnitOfWork& unit,
-                                             const rd_kafka_topic_partition_list_t* offsets,
-                                             const Membership& member) {
-  MILLRACE_CHECK(initialized_ && !tainted());
-  const MonoTime begun = SystemClock().Now();
-  const auto aged = [&](TransactionResult result) {
-    result.age = SystemClock().Now() - begun;
-    return result;
-  };
-  static_cast<void>(writer_->TakeDeliveryError());
-  if (ErrorPtr error(rd_kafka_begin_transaction(producer_.get())); error != nullptr) {
-    Status why = StatusOf(error.get(), "beginning a transaction");
-    return aged(Settle(std::move(error), std::move(why), false));
+TransactionResult TransactionalProducer::Commit(const rd_kafka_topic_partition_list_t* offsets,
+                                                const Membership& member) {
+  MILLRACE_CHECK(open_);
+  if (!write_error_.ok()) {
+    Status why = std::move(write_error_);
+    return Settle(std::move(begin_error_), std::move(why), false);
   }
+  CrashPoint("all_produced");
+  // Outcomes before offsets: the first AddPartitions waits out the markers of the last transaction
+  // in steps of 20 ms at most, AddOffsets would in steps of retry.backoff.ms.
   Status why;
-  if (ErrorPtr error = Fill(unit, offsets, member, &why); !why.ok()) {
-    return aged(Settle(std::move(error), std::move(why), false));
+  if (ErrorPtr error = SendOffsets(offsets, member, &why); !why.ok()) {
+    return Settle(std::move(error), std::move(why), false);
   }
   CrashPoint("before_end_txn");
   ErrorPtr error(
       rd_kafka_commit_transaction(producer_.get(), Milliseconds(options_.transaction_timeout)));
-  if (error == nullptr) return aged({});
+  if (error == nullptr) {
+    open_ = false;
+    return {TransactionEnd::kCommitted, {}, false, false, SystemClock().Now() - begun_};
+  }
   Status refused = writer_->TakeDeliveryError();
   Status failed = refused.ok() ? StatusOf(error.get(), "committing") : std::move(refused);
-  return aged(Settle(std::move(error), std::move(failed), true));
+  return Settle(std::move(error), std::move(failed), true);
+}
+
+TransactionResult TransactionalProducer::Abort() {
+  if (!open_) return {TransactionEnd::kAborted, {}, false, false, Nanos(0)};
+  return Settle(std::move(begin_error_), std::move(write_error_), false);
 }
 
 // Ends a transaction that did not commit, as far as it is known. `error` may be null: then the
 // transaction is sound, and it is our wish to abort it.
 TransactionResult TransactionalProducer::Settle(ErrorPtr error, Status why, bool commit_asked) {
+  open_ = false;
+  write_error_ = Status();
   TransactionResult result;
   result.why = std::move(why);
   const bool must_abort = error == nullptr || rd_kafka_error_txn_requires_abort(error.get()) != 0;
@@ -172,6 +184,7 @@ TransactionResult TransactionalProducer::Settle(ErrorPtr error, Status why, bool
     result.end = TransactionEnd::kBroken;
     result.fenced = CodeOf(rd_kafka_error_code(error.get())) == StatusCode::kFenced;
     result.may_have_committed = commit_asked;
+    result.age = SystemClock().Now() - begun_;
     return result;
   }
   CrashPoint("before_abort");
@@ -185,6 +198,7 @@ TransactionResult TransactionalProducer::Settle(ErrorPtr error, Status why, bool
     result.why = result.why.WithContext(
         fmt::format("the abort failed ({})", rd_kafka_error_string(aborted.get())));
   }
+  result.age = SystemClock().Now() - begun_;
   return result;
 }
 

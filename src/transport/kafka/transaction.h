@@ -59,10 +59,17 @@ class TransactionalProducer {
   Status Init(Millis timeout);
   bool initialized() const { return initialized_; }
 
-  // Commits the unit in one transaction of `member`'s group. `offsets`: the unit's positions.
-  TransactionResult Run(const UnitOfWork& unit, const rd_kafka_topic_partition_list_t* offsets,
-                        const Membership& member);
+  // Writes `outputs` in the open transaction, and opens one when there is none. What goes wrong is
+  // Commit's answer. They stay borrowed until the transaction's end.
+  void Write(std::span<const OutputRecord* const> outputs);
+  // Commits the transaction, opened by Write, with the `offsets` of `member`'s group; or ends it
+  // otherwise, as the answer says.
+  TransactionResult Commit(const rd_kafka_topic_partition_list_t* offsets,
+                           const Membership& member);
+  // Ends the transaction without a commit. Fine when none is open.
+  TransactionResult Abort();
 
+  bool open() const { return open_; }
   bool tainted() const { return tainted_.load(std::memory_order_acquire); }
 
  private:
@@ -78,9 +85,8 @@ class TransactionalProducer {
                                        std::int16_t api_version, std::int32_t correlation_id,
                                        std::size_t size, void* opaque);
 
-  // Produce and send offsets. Null when all went well.
-  ErrorPtr Fill(const UnitOfWork& unit, const rd_kafka_topic_partition_list_t* offsets,
-                const Membership& member, Status* why);
+  ErrorPtr SendOffsets(const rd_kafka_topic_partition_list_t* offsets, const Membership& member,
+                       Status* why);
   TransactionResult Settle(ErrorPtr error, Status why, bool commit_asked);
 
   const Options options_;
@@ -88,6 +94,10 @@ class TransactionalProducer {
   ClientEvents events_{"transactional producer"};
   ClientPtr producer_;
   bool initialized_ = false;
+  bool open_ = false;  // A transaction is: begun, and not yet settled.
+  MonoTime begun_{};
+  Status write_error_;    // Why the open transaction cannot commit, when it is not OK.
+  ErrorPtr begin_error_;  // The client's word on it, when it could not even begin.
   std::atomic<bool> tainted_{false};
 };
 
