@@ -55,7 +55,7 @@ bool ReadExactNumber(std::string_view text, float* out) { return ReadExact(text,
 bool ReadExactNumber(std::string_view text, double* out) { return ReadExact(text, out); }
 
 // In three words whatever the count: how many digits the next number has cannot be foreseen.
-std::uint64_t number_text::ReadManyDigits(const char* at, std::size_t count) {
+std::uint64_t number_text::ReadManyDigitsPortable(const char* at, std::size_t count) {
   const char* const last = at + count - kWord;
   const std::size_t before = count - kWord;
   const std::size_t middle = std::min(before, kWord);
@@ -64,6 +64,35 @@ std::uint64_t number_text::ReadManyDigits(const char* at, std::size_t count) {
   number = number * kTens[kWord] + FewDigits(at + first, middle);
   return number * kTens[kWord] + EightDigits(LoadDigits(last));
 }
+
+#if defined(__SSSE3__)
+// The same with the last two words in one vector.
+std::uint64_t number_text::ReadManyDigits(const char* at, std::size_t count) {
+  // Moves characters to the end of a vector; which ones says where to read from here.
+  static constexpr std::array<std::uint8_t, 32> kMoves = [] {
+    std::array<std::uint8_t, 32> moves{};
+    for (std::uint8_t i = 0; i < 16; ++i) {
+      moves[i] = 0x80;
+      moves[16U + i] = i;
+    }
+    return moves;
+  }();
+  const std::size_t rest = std::min(count, 2 * kWord);
+  const std::size_t first = count - rest;
+  const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + first));
+  const __m128i move = _mm_loadu_si128(reinterpret_cast<const __m128i*>(&kMoves[rest]));
+  const __m128i zeros = _mm_set1_epi8('0');
+  const __m128i digits = FourDigits(_mm_subs_epu8(_mm_shuffle_epi8(text, move), zeros));
+  const auto halves = static_cast<std::uint64_t>(_mm_cvtsi128_si64(EightDigits(digits, digits)));
+  std::uint64_t number = EightDigits(LoadDigits(at) << 1 << (63 - 8 * first));
+  number = number * kTens[kWord] + (halves & 0xFFFFFFFF);
+  return number * kTens[kWord] + (halves >> 32);
+}
+#else
+std::uint64_t number_text::ReadManyDigits(const char* at, std::size_t count) {
+  return ReadManyDigitsPortable(at, count);
+}
+#endif
 
 const char* number_text::ReadExponent(const char* at, int* exponent) {
   const bool negative = *at == '-';

@@ -8,7 +8,9 @@
 // private to the codec.
 #pragma once
 
-#if defined(__SSE2__)
+#if defined(__SSSE3__)
+#include <tmmintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -116,9 +118,9 @@ inline std::uint32_t NonDigitsPortable(const char* at) {
 #if defined(__SSE2__)
 inline std::uint32_t NonDigits(const char* at) {
   const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-  // '0' becomes the least signed byte.
-  const __m128i shifted = _mm_sub_epi8(text, _mm_set1_epi8(static_cast<char>('0' + 0x80)));
-  const __m128i others = _mm_cmpgt_epi8(shifted, _mm_set1_epi8(static_cast<char>(9 - 0x80)));
+  // Digits become 0 to 9, and then at most 0x7F; others end above, for the sum stops at 0xFF.
+  const __m128i digits = _mm_xor_si128(text, _mm_set1_epi8('0'));
+  const __m128i others = _mm_adds_epu8(digits, _mm_set1_epi8(0x7F - 9));
   return static_cast<std::uint32_t>(_mm_movemask_epi8(others));
 }
 #else
@@ -148,6 +150,7 @@ inline std::uint64_t FewDigits(const char* at, std::size_t count) {
 // REQUIRES: kWord < count <= kMaxDigits, and as many digits at `at`. Out of line, so that the
 // common way stays in registers.
 std::uint64_t ReadManyDigits(const char* at, std::size_t count);
+std::uint64_t ReadManyDigitsPortable(const char* at, std::size_t count);
 
 // REQUIRES: 1 <= count <= kMaxDigits, and as many digits at `at`.
 inline std::uint64_t ReadDigits(const char* at, std::size_t count) {
@@ -287,6 +290,174 @@ template <class T>
   return ReadLongNumber(begin, end, out);
 }
 
+#if defined(__SSSE3__)
+// The values of sixteen digits to four numbers of four digits.
+inline __m128i FourDigits(__m128i digits) {
+  const __m128i pairs = _mm_maddubs_epi16(digits, _mm_set1_epi16(10 + (1 << 8)));
+  return _mm_madd_epi16(pairs, _mm_set1_epi32(100 + (1 << 16)));
+}
+
+// Two such vectors to four numbers of eight digits.
+inline __m128i EightDigits(__m128i first, __m128i second) {
+  return _mm_madd_epi16(_mm_packs_epi32(first, second), _mm_set1_epi32(10000 + (1 << 16)));
+}
+
+// A short number is one digit, a point and 1 to kMaxShort decimals, with or without a minus: most
+// numbers are. It stands in one vector, and its nearest value needs no second look (see ReadPair).
+constexpr std::size_t kMaxShort = 12;
+
+// Two numbers and what ends them are searched for in so many characters. No form is longer than
+// what leaves room for another, so that an end beyond is too far from the number's start.
+constexpr std::size_t kPairBytes = 32;
+
+// How to read a number of a certain length, with or without a space and a minus before it.
+struct alignas(64) ShortForm {
+  // Which character goes where: the digits to the end, the point and the space to the start. What
+  // is left over becomes 0.
+  std::array<std::uint8_t, 16> from{};
+  // Makes 0 of the point and the space, and values of digits. No character will do where a short
+  // number has not that length.
+  std::array<std::uint8_t, 16> zeros{};
+  // 10^decimals, or its opposite.
+  double divisor = 1;
+};
+
+constexpr ShortForm MakeShortForm(std::size_t length, std::size_t space, std::size_t minus) {
+  ShortForm form;
+  form.from.fill(0x80);
+  const std::size_t digit = space + minus;
+  if (length < digit + 3 || length > digit + 2 + kMaxShort || length >= kPairBytes / 2) {
+    form.zeros[0] = 0xFF;
+    return form;
+  }
+  std::size_t to = form.from.size();
+  for (std::size_t at = length; at-- > digit;) {
+    if (at == digit + 1) continue;
+    form.from[--to] = static_cast<std::uint8_t>(at);
+    form.zeros[to] = '0';
+  }
+  form.from[0] = static_cast<std::uint8_t>(digit + 1);
+  form.zeros[0] = '.';
+  if (space != 0) {
+    form.from[1] = 0;
+    form.zeros[1] = ' ';
+  }
+  const double tens = kDoubleTens[length - digit - 2];
+  form.divisor = minus != 0 ? -tens : tens;
+  return form;
+}
+
+// By twice the length with the space, and 1 more for a minus.
+using ShortForms = std::array<ShortForm, 2 * kPairBytes + 2>;
+// By the count of spaces.
+inline constexpr std::array<ShortForms, 2> kShortForms = [] {
+  std::array<ShortForms, 2> forms{};
+  for (std::size_t space = 0; space < forms.size(); ++space) {
+    for (std::size_t i = 0; i < forms[space].size(); ++i) {
+      forms[space][i] = MakeShortForm(i / 2, space, i % 2);
+    }
+  }
+  return forms;
+}();
+
+inline __m128i ShortDigits(const char* at, const ShortForm& form) {
+  const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  const __m128i from = _mm_load_si128(reinterpret_cast<const __m128i*>(form.from.data()));
+  const __m128i zeros = _mm_load_si128(reinterpret_cast<const __m128i*>(form.zeros.data()));
+  return _mm_xor_si128(_mm_shuffle_epi8(text, from), zeros);
+}
+
+// A bit for each of the sixteen characters at `at` that is a comma, or a bracket if one is due.
+template <bool kLast>
+inline std::uint32_t Separators(const char* at) {
+  const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  __m128i found = _mm_cmpeq_epi8(text, _mm_set1_epi8(','));
+  if (kLast) found = _mm_or_si128(found, _mm_cmpeq_epi8(text, _mm_set1_epi8(']')));
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(found));
+}
+
+inline void StorePair(__m128d numbers, double* out) { _mm_storeu_pd(out, numbers); }
+inline void StorePair(__m128d numbers, float* out) {
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(out), _mm_castps_si128(_mm_cvtpd_ps(numbers)));
+}
+
+// The short number at `at`, with `space` spaces before it, and the one behind its comma; `kLast`:
+// the last two of their array. Answers what is behind the character that ends the second one, or
+// null when they are other numbers. (Two in one go, for where a number ends is known late.)
+//
+// A number's digits, at most 13, are less than 2^53 and so exact as a double, as 10^decimals is,
+// and their quotient is the nearest double. It is the nearest float as well, unless it was rounded
+// to the middle m of two floats, which is k / 2^s with k < 2^25. Digits p over 10^d differ from m
+// by |p * 2^s - k * 10^d| / (2^s * 10^d). Where that is not zero (and where it is, m ties to even
+// as it should), the integer on top is a multiple of 2^min(s, d), and min(s, d) is d, for less than
+// 10 has s >= 21. In terms of m that is at least 2^d / (k * 10^d) > 1 / (2^25 * 5^d), which for d
+// <= 12 is more than 2^-53, the most that rounding to double changes.
+template <bool kLast, class T>
+[[gnu::always_inline]] inline const char* ReadPair(const char* at, const char* end,
+                                                   std::size_t space, T* out) {
+  // Two bits more, so that there always are two; no number ends there.
+  std::uint64_t separators = Separators<kLast>(at) |
+                             std::uint64_t{Separators<kLast>(at + 16)} << 16 |
+                             std::uint64_t{3} << kPairBytes;
+  const auto middle = static_cast<std::size_t>(std::countr_zero(separators));
+  separators &= separators - 1;
+  const auto stop = static_cast<std::size_t>(std::countr_zero(separators));
+  const char* const next = at + middle + 1;
+  const auto form_of = [space](const char* text, std::size_t length) {
+    return &kShortForms[space][2 * length + static_cast<std::size_t>(text[space] == '-')];
+  };
+  const ShortForm* const form = form_of(at, middle);
+  const ShortForm* const next_form = form_of(next, stop - middle - 1);
+  const __m128i digits = ShortDigits(at, *form);
+  const __m128i next_digits = ShortDigits(next, *next_form);
+  // Digits are at most 9, and what was the point and the space is 0; else a highest bit is set.
+  constexpr char kMore = 0x7F;
+  const __m128i room = _mm_setr_epi8(kMore, kMore, kMore, kMore - 9, kMore - 9, kMore - 9,
+                                     kMore - 9, kMore - 9, kMore - 9, kMore - 9, kMore - 9,
+                                     kMore - 9, kMore - 9, kMore - 9, kMore - 9, kMore - 9);
+  const __m128i most = _mm_max_epu8(digits, next_digits);
+  if (_mm_movemask_epi8(_mm_adds_epu8(most, room)) != 0 || at + stop >= end) return nullptr;
+  if (kLast && (at[middle] != ',' || at[stop] != ']')) return nullptr;
+
+  const __m128i halves = EightDigits(FourDigits(digits), FourDigits(next_digits));
+  const __m128d high = _mm_cvtepi32_pd(_mm_shuffle_epi32(halves, _MM_SHUFFLE(2, 0, 2, 0)));
+  const __m128d low = _mm_cvtepi32_pd(_mm_shuffle_epi32(halves, _MM_SHUFFLE(3, 1, 3, 1)));
+  const __m128d all = _mm_add_pd(_mm_mul_pd(high, _mm_set1_pd(1e8)), low);
+  const __m128d divisors = _mm_loadh_pd(_mm_load_sd(&form->divisor), &next_form->divisor);
+  StorePair(_mm_div_pd(all, divisors), out);
+  return at + stop + 1;
+}
+
+// Reads numbers from `at` on, behind a bracket or a comma, to `out` as long as they are short, not
+// beyond `full`. Answers where it stopped, behind a comma or, after the last one, behind a bracket.
+template <class T>
+const char* ReadShorts(const char* at, const char* end, T* full, T** out) {
+  // As some write all their commas. The first number of an array has none.
+  const auto space = static_cast<std::size_t>(*at == ' ');
+  T* to = *out;
+  const char* next = at;
+  for (; full - to > 2; to += 2) {
+    next = ReadPair<false>(at, end, space, to);
+    if (next == nullptr) break;
+    at = next;
+  }
+  if (full - to == 2) {
+    next = ReadPair<true>(at, end, space, to);
+    if (next != nullptr) {
+      at = next;
+      to += 2;
+    }
+  }
+  *out = to;
+  return at;
+}
+#else
+template <class T>
+const char* ReadShorts(const char* at, const char*, T*, T**) {
+  return at;
+}
+#endif
+
 template <class T>
 const char* ReadInteger(const char* at, T* out) {
   const auto minus = static_cast<std::uint32_t>(*at == '-');
@@ -319,19 +490,33 @@ inline const char* SkipJsonSpace(const char* at, const char* end) {
 // When it answers null, `out` has lost its content. REQUIRES: *at == '['.
 template <class T>
 const char* ReadPlainArray(const char* at, const char* end, std::size_t count, T* out) {
-  for (std::size_t i = 0; i < count;) {
-    ++at;
-    if (*at <= ' ') at = SkipJsonSpace(at, end);
-    at = ReadPlainNumber(at, end, out + i);
-    if (at == nullptr) [[unlikely]]
-      return nullptr;
-    ++i;
-    if (*at <= ' ') at = SkipJsonSpace(at, end);
-    if (at >= end) [[unlikely]]
-      return nullptr;
-    if (*at != ',') return *at == ']' && i == count ? at + 1 : nullptr;
+  T* const full = out + count;
+  // How many numbers to read before looking for short ones again: twice as many each time that
+  // there was none.
+  std::ptrdiff_t others = 1;
+  ++at;
+  while (true) {
+    if constexpr (std::is_floating_point_v<T>) {
+      T* to = out;  // Not `out`, which would be kept in memory.
+      at = number_text::ReadShorts(at, end, full, &to);
+      others = to == out ? 2 * others : 1;
+      out = to;
+      if (at[-1] == ']') return at;
+    }
+    const T* const pause = full - out < others ? full : out + others;
+    if (out == full) return nullptr;
+    do {
+      if (*at <= ' ') at = SkipJsonSpace(at, end);
+      at = ReadPlainNumber(at, end, out++);
+      if (at == nullptr) [[unlikely]]
+        return nullptr;
+      if (*at <= ' ') at = SkipJsonSpace(at, end);
+      if (at >= end) [[unlikely]]
+        return nullptr;
+      if (*at != ',') return *at == ']' && out == full ? at + 1 : nullptr;
+      ++at;
+    } while (out != pause);
   }
-  return nullptr;
 }
 
 }  // namespace millrace

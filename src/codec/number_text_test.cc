@@ -55,7 +55,21 @@ void ExpectSameBits(T number, T expected, const std::string& text) {
   ASSERT_EQ(std::memcmp(&number, &expected, sizeof(T)), 0) << text << " became " << number;
 }
 
-// Both ways to read a number agree with the C library about it.
+// All `texts` as an array, with `comma` between them; what was read before it ended.
+template <class T>
+bool ReadArrayOf(const std::vector<std::string>& texts, std::string_view comma,
+                 std::vector<T>* out) {
+  std::string text = "[";
+  for (const std::string& number : texts) {
+    if (text.size() > 1) text += comma;
+    text += number;
+  }
+  const Padded array(text + "]");
+  out->assign(texts.size(), 1);
+  return ReadPlainArray(array.begin(), array.end(), texts.size(), out->data()) == array.end();
+}
+
+// All ways to read a number agree with the C library about it.
 template <class T>
 void ExpectAsReference(const std::string& text) {
   const T expected = Reference<T>(text);
@@ -67,6 +81,15 @@ void ExpectAsReference(const std::string& text) {
   const char* end = ReadPlainArray(array.begin(), array.end(), 1, &plain);
   ASSERT_EQ(end, std::isfinite(expected) ? array.end() : nullptr) << text;
   if (end != nullptr) ExpectSameBits(plain, expected, text);
+  // Numbers are read in pairs when they are short; the last pair is special, and so is a third.
+  for (const std::size_t count : {2, 3}) {
+    for (const std::string_view comma : {",", ", "}) {
+      std::vector<T> numbers;
+      ASSERT_EQ(ReadArrayOf({count, text}, comma, &numbers), std::isfinite(expected)) << text;
+      if (!std::isfinite(expected)) continue;
+      for (const T number : numbers) ExpectSameBits(number, expected, text);
+    }
+  }
 }
 
 using Random = std::mt19937_64;
@@ -292,16 +315,89 @@ TEST(NumberTextTest, ReadsNothingThatIsNoJsonNumber) {
   }
 }
 
+TEST(NumberTextTest, ReadsNumbersOfAllKindsInOneArray) {
+  const unsigned seed = Seed();
+  SCOPED_TRACE("MILLRACE_TEST_SEED=" + std::to_string(seed));
+  std::printf("MILLRACE_TEST_SEED=%u\n", seed);
+  Random random(seed);
+  constexpr std::string_view kCommas[] = {",", ", ", " ,", ",  ", ",\n"};
+  for (int round = 0; round < 20'000; ++round) {
+    // Mostly short ones in most arrays, and others among them.
+    const std::size_t rare = 1 + random() % 20;
+    std::vector<std::string> texts(random() % 40 + 1);
+    for (std::string& text : texts) {
+      if (random() % rare == 0) {
+        do text = RandomDecimal(random);
+        while (!std::isfinite(Reference<float>(text)));
+      } else {
+        text = random() % 2 == 0 ? "-" : "";
+        text += RandomDigits(random, 1) + '.' + RandomDigits(random, 1 + random() % 13);
+      }
+    }
+    const std::string_view comma = kCommas[random() % std::size(kCommas)];
+    std::vector<float> singles;
+    std::vector<double> doubles;
+    ASSERT_TRUE(ReadArrayOf(texts, comma, &singles)) << testing::PrintToString(texts) << comma;
+    ASSERT_TRUE(ReadArrayOf(texts, comma, &doubles));
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      ExpectSameBits(singles[i], Reference<float>(texts[i]), texts[i]);
+      ExpectSameBits(doubles[i], Reference<double>(texts[i]), texts[i]);
+    }
+  }
+}
+
+// One character of an array that is changed, and an array that has not the length that is due.
+TEST(NumberTextTest, ReadsOnlyWhatTheSlowWayReads) {
+  const unsigned seed = Seed();
+  SCOPED_TRACE("MILLRACE_TEST_SEED=" + std::to_string(seed));
+  std::printf("MILLRACE_TEST_SEED=%u\n", seed);
+  Random random(seed);
+  constexpr std::string_view kOthers = "0123456789.,-+eE ]}[\"x/:\t\0\x80\xB0\xFF";
+  for (int round = 0; round < 200'000; ++round) {
+    const std::size_t count = 1 + random() % 5;
+    std::string text = "[";
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i > 0) text += random() % 4 == 0 ? ", " : ",";
+      text += (random() % 3 == 0 ? "-" : "") + RandomDigits(random, 1) + '.' +
+              RandomDigits(random, 1 + random() % 12);
+    }
+    text += ']';
+    if (random() % 8 != 0) text[random() % text.size()] = kOthers[random() % kOthers.size()];
+    if (text[0] != '[') continue;
+    const std::size_t wanted = random() % 8 == 0 ? 1 + random() % 5 : count;
+    // The slow way: one number after the other, each in an array of its own.
+    std::vector<float> expected;
+    const std::size_t close = text.find(']');
+    bool legal = close != std::string::npos;
+    for (std::size_t at = 1; legal && at <= close;) {
+      const std::size_t stop = std::min(text.find(',', at), close);
+      const Padded one("[" + text.substr(at, stop - at) + "]");
+      expected.push_back(0);
+      legal = ReadPlainArray(one.begin(), one.end(), 1, &expected.back()) != nullptr;
+      at = stop + 1;
+    }
+    const Padded array(text);
+    std::vector<float> numbers(wanted, 7);
+    const char* const end = ReadPlainArray(array.begin(), array.end(), wanted, numbers.data());
+    const bool fits = legal && expected.size() == wanted;
+    ASSERT_EQ(end, fits ? array.begin() + close + 1 : nullptr) << text;
+    if (!fits) continue;
+    for (std::size_t i = 0; i < wanted; ++i) ExpectSameBits(numbers[i], expected[i], text);
+  }
+}
+
 TEST(NumberTextTest, NeverUsesWhatStandsBehindTheEnd) {
-  for (const std::string whole : {"[0.12345678]", "[ 1 ]", "[-12.5e-3]", "[1,2]", "[123456789012]",
-                                  "[0.123456789012345678901234567890]"}) {
+  for (const std::string whole :
+       {"[0.12345678]", "[ 1 ]", "[-12.5e-3]", "[1,2]", "[123456789012]", "[0.5,-0.25]",
+        "[0.5, 0.1234567]", "[0.5,1.5,2.5]", "[0.123456789012345678901234567890]"}) {
     for (const char padding : {'7', '0', ']', ' ', '.', ','}) {
       for (std::size_t size = 1; size < whole.size(); ++size) {
         const Padded cut(whole.substr(0, size), padding);
-        float numbers[2];
+        float numbers[3];
         std::int64_t integers[2];
         EXPECT_EQ(ReadPlainArray(cut.begin(), cut.end(), 1, numbers), nullptr) << size << whole;
         EXPECT_EQ(ReadPlainArray(cut.begin(), cut.end(), 2, numbers), nullptr) << size << whole;
+        EXPECT_EQ(ReadPlainArray(cut.begin(), cut.end(), 3, numbers), nullptr) << size << whole;
         EXPECT_EQ(ReadPlainArray(cut.begin(), cut.end(), 1, integers), nullptr) << size << whole;
       }
     }
@@ -336,6 +432,18 @@ TEST(NumberTextTest, FindsDigitsTheSameWithAndWithoutVectors) {
       c = static_cast<char>(random() % 3 == 0 ? random() : '0' + random() % 10);
     }
     ASSERT_EQ(number_text::NonDigits(text), number_text::NonDigitsPortable(text));
+  }
+}
+
+TEST(NumberTextTest, ReadsDigitsTheSameWithAndWithoutVectors) {
+  Random random(1);
+  for (int round = 0; round < 10'000; ++round) {
+    const std::size_t count = 9 + random() % 11;
+    const Padded text(RandomDigits(random, count));
+    ASSERT_EQ(number_text::ReadManyDigits(text.begin(), count),
+              number_text::ReadManyDigitsPortable(text.begin(), count));
+    ASSERT_EQ(number_text::ReadManyDigits(text.begin(), count),
+              std::stoull(std::string(text.begin(), text.end())));
   }
 }
 
