@@ -12,19 +12,19 @@ bool PlainJson::ReadString(std::string_view* out) {
   const char* at = Start();  // Not at_, which would be stored and loaded for each word.
   if (at >= end_ || *at != '"') return false;
   const char* const begin = ++at;
-  std::uint64_t all = 0;
-  for (; at < end_; at += kWord) {
-    const std::uint64_t word = LoadWord(at);
-    all |= word;
-    if (const std::uint64_t hits = BytesToEscape(word); hits != 0) {
-      at += FirstByte(hits);
-      break;
-    }
+  StringBytes bytes(at);
+  auto not_ascii = bytes.not_ascii;
+  while (bytes.hits == 0) {
+    at += StringBytes::kBytes;
+    if (at >= end_) return false;
+    bytes = StringBytes(at);
+    not_ascii |= bytes.not_ascii;
   }
+  at += bytes.First();
   if (at >= end_ || *at != '"') return false;
   *out = {begin, static_cast<std::size_t>(at - begin)};
   at_ = at + 1;
-  return (all & kHighs) == 0 || FindInvalidUtf8(*out) == std::string_view::npos;
+  return not_ascii == 0 || FindInvalidUtf8(*out) == std::string_view::npos;
 }
 
 bool PlainJson::ReadObjectOfStrings(std::string_view* out) {

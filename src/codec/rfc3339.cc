@@ -1,3 +1,7 @@
+#if defined(__SSSE3__)
+#include <tmmintrin.h>
+#endif
+
 #include <chrono>
 #include <cstring>
 
@@ -84,6 +88,69 @@ int ReadOffset(Reader& reader) {
   return (west ? -1 : 1) * (hours * 60 + minutes);
 }
 
+struct Parts {
+  int year = 0;
+  int month = 0;
+  int day = 0;
+  std::int64_t millis = 0;  // Of the day.
+};
+
+std::optional<WallMillis> MakeTime(const Parts& parts) {
+  const std::chrono::year_month_day date{std::chrono::year(parts.year),
+                                         std::chrono::month(static_cast<unsigned>(parts.month)),
+                                         std::chrono::day(static_cast<unsigned>(parts.day))};
+  if (!date.ok()) return std::nullopt;
+  const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
+  return days * kMillisPerDay + parts.millis;
+}
+
+#if defined(__SSSE3__)
+// Reads what FormatRfc3339Millis writes, as nearly all times are; false: any other text, and that
+// may be a time as well. REQUIRES: kRfc3339MillisBytes characters at `text`.
+bool ReadPlain(const char* text, Parts* out) {
+  const __m128i front = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text));
+  const __m128i back = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text + 8));
+  // Digits become their values, other characters become 0 when they are right. Adding what a byte
+  // may not exceed tells, for the sum stops at 0xFF.
+  constexpr char kD = 0x7F - 9;
+  constexpr char kX = 0x7F;
+  const __m128i date = _mm_xor_si128(front, _mm_setr_epi8('0', '0', '0', '0', '-', '0', '0', '-',
+                                                          '0', '0', 'T', '0', '0', ':', '0', '0'));
+  const __m128i time = _mm_xor_si128(back, _mm_setr_epi8('0', '0', 'T', '0', '0', ':', '0', '0',
+                                                         ':', '0', '0', '.', '0', '0', '0', 'Z'));
+  const __m128i date_room =
+      _mm_setr_epi8(kD, kD, kD, kD, kX, kD, kD, kX, kD, kD, kX, kD, kD, kX, kD, kD);
+  const __m128i time_room =
+      _mm_setr_epi8(kD, kD, kX, kD, kD, kX, kD, kD, kX, kD, kD, kX, kD, kD, kD, kX);
+  const __m128i wrong =
+      _mm_or_si128(_mm_adds_epu8(date, date_room), _mm_adds_epu8(time, time_room));
+  // Year (four digits), month, day, hour, minute, second, hundredths.
+  constexpr char kNone = -1;
+  const __m128i digits = _mm_or_si128(
+      _mm_shuffle_epi8(
+          date, _mm_setr_epi8(0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, kNone, kNone, kNone, kNone)),
+      _mm_shuffle_epi8(time, _mm_setr_epi8(kNone, kNone, kNone, kNone, kNone, kNone, kNone, kNone,
+                                           kNone, kNone, kNone, kNone, 9, 10, 12, 13)));
+  const __m128i pairs = _mm_maddubs_epi16(digits, _mm_set1_epi16(10 + (1 << 8)));
+  // Second 60 is a leap second. MakeTime judges the date.
+  const __m128i most = _mm_setr_epi16(99, 99, 99, 99, 23, 59, 60, 99);
+  if (_mm_movemask_epi8(_mm_or_si128(wrong, _mm_cmpgt_epi16(pairs, most))) != 0) return false;
+
+  const __m128i sums = _mm_madd_epi16(pairs, _mm_setr_epi16(100, 1, 100, 1, 60, 1, 1000, 10));
+  const auto first = static_cast<std::uint64_t>(_mm_cvtsi128_si64(sums));
+  const auto second = static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_unpackhi_epi64(sums, sums)));
+  const auto month_day = static_cast<int>(first >> 32);
+  out->year = static_cast<int>(first & 0xFFFF);
+  out->month = month_day / 100;
+  out->day = month_day % 100;
+  out->millis =
+      static_cast<std::int64_t>((second & 0xFFFF) * 60'000 + (second >> 32)) + (text[22] - '0');
+  return true;
+}
+#else
+bool ReadPlain(const char*, Parts*) { return false; }
+#endif
+
 }  // namespace
 
 void FormatRfc3339Millis(WallMillis time, char* out) {
@@ -109,12 +176,14 @@ void FormatRfc3339Millis(WallMillis time, char* out) {
 
 std::optional<WallMillis> ParseRfc3339(std::string_view text) {
   if (text.size() > kMaxRfc3339Bytes) return std::nullopt;
+  Parts parts;
+  if (text.size() == kRfc3339MillisBytes && ReadPlain(text.data(), &parts)) return MakeTime(parts);
   Reader reader{text};
-  const int year = reader.Digits(4);
+  parts.year = reader.Digits(4);
   reader.Expect("-");
-  const int month = reader.Digits(2);
+  parts.month = reader.Digits(2);
   reader.Expect("-");
-  const int day = reader.Digits(2);
+  parts.day = reader.Digits(2);
   reader.Expect("Tt ");
   const int hour = reader.Digits(2);
   reader.Expect(":");
@@ -124,15 +193,10 @@ std::optional<WallMillis> ParseRfc3339(std::string_view text) {
   const int millis = ReadFraction(reader);
   const int offset = ReadOffset(reader);
   if (!reader.ok || !reader.rest.empty()) return std::nullopt;
-
-  const std::chrono::year_month_day date{std::chrono::year(year),
-                                         std::chrono::month(static_cast<unsigned>(month)),
-                                         std::chrono::day(static_cast<unsigned>(day))};
   // Second 60 is a leap second.
-  if (!date.ok() || hour > 23 || minute > 59 || second > 60) return std::nullopt;
-  const std::int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
-  const std::int64_t seconds = (std::int64_t{hour} * 60 + minute - offset) * 60 + second;
-  return days * kMillisPerDay + seconds * 1000 + millis;
+  if (hour > 23 || minute > 59 || second > 60) return std::nullopt;
+  parts.millis = ((std::int64_t{hour} * 60 + minute - offset) * 60 + second) * 1000 + millis;
+  return MakeTime(parts);
 }
 
 }  // namespace millrace

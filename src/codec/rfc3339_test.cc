@@ -43,6 +43,28 @@ TEST(Rfc3339Test, AgreesWithTheSystemAndReadsBack) {
   }
 }
 
+// With one decimal more a time is read character by character.
+TEST(Rfc3339Test, JudgesTimesInMillisecondsAsAllOthers) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  std::uniform_int_distribution<WallMillis> times(-62'167'219'200'000, 253'402'300'799'999);
+  constexpr std::string_view kOthers = "0123456789TtZz:.-+ /;,\x80\xB0";
+  int legal = 0;
+  for (int i = 0; i < 200'000; ++i) {
+    std::string text = Format(times(random));
+    for (std::uint64_t n = random() % 3; n > 0; --n) {
+      text[random() % (text.size() - 1)] = kOthers[random() % kOthers.size()];
+    }
+    std::string longer = text;
+    longer.insert(longer.size() - 1, "0");
+    const auto time = ParseRfc3339(text);
+    ASSERT_EQ(time, ParseRfc3339(longer)) << text;
+    if (time) ++legal;
+  }
+  EXPECT_GT(legal, 60'000);
+}
+
 TEST(Rfc3339Test, ParsesEveryForm) {
   constexpr WallMillis kTime = 1'795'245'327'000;
   for (const auto& [text, time] : std::vector<std::pair<std::string_view, WallMillis>>{
@@ -55,6 +77,7 @@ TEST(Rfc3339Test, ParsesEveryForm) {
            {"2026-11-21T01:45:27-05:30", kTime},
            {"2026-11-21T07:15:27-00:00", kTime},
            {"1990-12-31T23:59:60Z", 662'688'000'000},
+           {"1990-12-31T23:59:60.999Z", 662'688'000'999},
        }) {
     EXPECT_EQ(ParseRfc3339(text), time) << text;
   }
@@ -75,6 +98,11 @@ TEST(Rfc3339Test, RefusesWhatIsNoTime) {
         "2026-11-21T07:60:27Z",
         "2026-11-21T07:15:61Z",
         "2026-11-21T07:15:27.Z",
+        "2026-11-21T24:15:27.000Z",
+        "2026-11-21T07:60:27.000Z",
+        "2026-11-21T07:15:61.000Z",
+        "2026-02-29T07:15:27.000Z",
+        "2026-00-10T07:15:27.000Z",
         "2026-11-21T07:15:27,5Z",
         "2026-11-21T07:15:27+0100",
         "2026-11-21T07:15:27+24:00",

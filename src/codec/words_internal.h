@@ -1,7 +1,12 @@
-// Words: eight characters at a time in a 64-bit integer, the first one in the lowest byte.
+// Words: eight characters at a time in a 64-bit integer, the first one in the lowest byte; and
+// sixteen at a time, where there are vectors.
 //
 // Pure functions; private to the codec.
 #pragma once
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include <bit>
 #include <cstddef>
@@ -42,5 +47,41 @@ constexpr std::uint64_t BytesToEscape(std::uint64_t word) {
 constexpr std::size_t FirstByte(std::uint64_t bits) {
   return static_cast<std::size_t>(std::countr_zero(bits)) / 8;
 }
+
+// Which of a string's next characters JSON wants escaped, the quote that ends it among them, and
+// whether one is not ASCII.
+struct StringBytes {
+#if defined(__SSE2__)
+  static constexpr std::size_t kBytes = 16;
+
+  explicit StringBytes(const char* at) {
+    const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i quotes = _mm_cmpeq_epi8(text, _mm_set1_epi8('"'));
+    const __m128i escapes = _mm_cmpeq_epi8(text, _mm_set1_epi8('\\'));
+    const __m128i controls = _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(0x1F)), text);
+    hits = static_cast<std::uint32_t>(
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, escapes), controls)));
+    not_ascii = static_cast<std::uint32_t>(_mm_movemask_epi8(text));
+  }
+  // REQUIRES: hits != 0.
+  std::size_t First() const { return static_cast<unsigned>(std::countr_zero(hits)); }
+
+  std::uint32_t hits;
+  std::uint32_t not_ascii;
+#else
+  static constexpr std::size_t kBytes = kWord;
+
+  explicit StringBytes(const char* at) {
+    const std::uint64_t word = LoadWord(at);
+    hits = BytesToEscape(word);
+    not_ascii = word & kHighs;
+  }
+  // REQUIRES: hits != 0.
+  std::size_t First() const { return FirstByte(hits); }
+
+  std::uint64_t hits;
+  std::uint64_t not_ascii;
+#endif
+};
 
 }  // namespace millrace
