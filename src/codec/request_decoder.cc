@@ -106,6 +106,9 @@ class ValueReader {
   void TakeMetadata(std::string_view text);
   void Merge(std::string_view name, std::string_view from_value, std::string_view from_header,
              std::string_view* out);
+  void RejectContradiction(std::string_view name, std::string_view from_value,
+                           std::string_view from_header);
+  void RejectName(std::optional<Failure> failure);
   bool ReadInteger(std::string_view name, ondemand::value& value, std::int64_t min,
                    std::int64_t max, std::int64_t* out);
   bool ReadEnqueuedAt(ondemand::value& value);
@@ -273,10 +276,10 @@ bool ValueReader::ReadId(std::string_view name, ondemand::value& value,
 
 void ValueReader::TakeId(std::string_view name, std::string_view id, std::string_view from_header,
                          std::string_view* out) {
-  if (auto failure = CheckId(name, id, limits_.max_id_bytes)) {
-    Reject(failure->reason, std::move(failure->detail));
-  } else {
+  if (IsId(id, limits_.max_id_bytes)) [[likely]] {
     Merge(name, id, from_header, out);
+  } else {
+    RejectName(CheckId(name, id, limits_.max_id_bytes));
   }
 }
 
@@ -293,7 +296,7 @@ void ValueReader::TakeModelName(std::string_view name, std::string_view id,
   if (id == from_header && !id.empty()) {
     *out = id;  // Was checked as a header.
   } else if (auto failure = CheckModelName(name, id, limits_.max_id_bytes)) {
-    Reject(failure->reason, std::move(failure->detail));
+    RejectName(std::move(failure));
   } else {
     Merge(name, id, from_header, out);
   }
@@ -301,13 +304,23 @@ void ValueReader::TakeModelName(std::string_view name, std::string_view id,
 
 void ValueReader::Merge(std::string_view name, std::string_view from_value,
                         std::string_view from_header, std::string_view* out) {
-  if (!from_header.empty() && from_header != from_value) {
-    Reject(FailureReason::kInvalidValue,
-           fmt::format("{} contradicts itself: the header says {}, the value says {}", name,
-                       Excerpt(from_header), Excerpt(from_value)));
-    return;
+  if (!from_header.empty() && from_header != from_value) [[unlikely]] {
+    return RejectContradiction(name, from_value, from_header);
   }
   *out = from_value;
+}
+
+// Out of line, as RejectName is: what builds a detail needs a frame that good ids can do without.
+[[gnu::noinline]] void ValueReader::RejectContradiction(std::string_view name,
+                                                        std::string_view from_value,
+                                                        std::string_view from_header) {
+  Reject(FailureReason::kInvalidValue,
+         fmt::format("{} contradicts itself: the header says {}, the value says {}", name,
+                     Excerpt(from_header), Excerpt(from_value)));
+}
+
+[[gnu::noinline]] void ValueReader::RejectName(std::optional<Failure> failure) {
+  Reject(failure->reason, std::move(failure->detail));
 }
 
 bool ValueReader::ReadInteger(std::string_view name, ondemand::value& value, std::int64_t min,

@@ -41,6 +41,13 @@ std::size_t Utf8SequenceBytes(std::string_view text) {
 // Bytes before the first one that JSON wants escaped.
 std::size_t PlainPrefix(std::string_view text) {
   std::size_t i = 0;
+#if defined(__SSE2__)
+  // Most ids are as long as that.
+  if (text.size() - kWord <= kWord &&
+      _mm_movemask_epi8(BytesToEscape(LoadEnds(text.data(), text.size()))) == 0) {
+    return text.size();
+  }
+#endif
   for (; i + kWord <= text.size(); i += kWord) {
     const std::uint64_t hits = BytesToEscape(LoadWord(text.data() + i));
     if (hits != 0) return i + FirstByte(hits);
@@ -104,6 +111,13 @@ std::size_t FindInvalidUtf8(std::string_view text) {
 }
 
 bool HasControlCharacter(std::string_view text) {
+#if defined(__SSE2__)
+  if (text.size() - kWord <= kWord) {
+    const __m128i bytes = LoadEnds(text.data(), text.size());
+    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1F)), bytes);
+    return _mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7F)))) != 0;
+  }
+#endif
   const auto controls = [](std::uint64_t word) {
     return BytesEqual(word, 0x7F) | BytesBelowSpace(word);
   };
@@ -155,6 +169,11 @@ bool IsJsonNumber(std::string_view text) {
   return i == text.size();
 }
 
+bool IsId(std::string_view id, std::int64_t max_bytes) {
+  return !id.empty() && id.size() <= static_cast<std::size_t>(max_bytes) &&
+         !HasControlCharacter(id);
+}
+
 std::optional<Failure> CheckId(std::string_view what, std::string_view id, std::int64_t max_bytes) {
   if (id.empty()) return Failure{FailureReason::kInvalidValue, fmt::format("{} is empty", what)};
   if (id.size() > static_cast<std::size_t>(max_bytes)) {
@@ -182,7 +201,13 @@ char* WriteEscaped(std::string_view text, char* out) {
   constexpr char kHex[] = "0123456789abcdef";
   while (true) {
     const std::size_t plain = PlainPrefix(text);
-    if (plain > 0) std::memcpy(out, text.data(), plain);
+    if (plain - kWord <= kWord) {
+      const std::uint64_t last = LoadWord(text.data() + plain - kWord);
+      std::memcpy(out, text.data(), kWord);
+      std::memcpy(out + plain - kWord, &last, kWord);
+    } else if (plain > 0) {
+      std::memcpy(out, text.data(), plain);
+    }
     out += plain;
     if (plain == text.size()) return out;
     const auto c = static_cast<unsigned char>(text[plain]);

@@ -33,8 +33,12 @@ bool IsModelName(std::string_view text);
 // Whether `text` is one JSON number (RFC 8259, section 6), of any magnitude.
 bool IsJsonNumber(std::string_view text);
 
+// Whether `id` may be a request or tenant id: 1 to `max_bytes` bytes, no control character. Does
+// not look at UTF-8.
+bool IsId(std::string_view id, std::int64_t max_bytes);
+
 // What is wrong with `id` as a request or tenant id, called `what` in the detail; nothing when it
-// may be used. Does not look at UTF-8.
+// may be used (IsId).
 std::optional<Failure> CheckId(std::string_view what, std::string_view id, std::int64_t max_bytes);
 // The same for a model id or version.
 std::optional<Failure> CheckModelName(std::string_view what, std::string_view name,

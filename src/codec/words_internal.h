@@ -48,6 +48,24 @@ constexpr std::size_t FirstByte(std::uint64_t bits) {
   return static_cast<std::size_t>(std::countr_zero(bits)) / 8;
 }
 
+#if defined(__SSE2__)
+// Which characters JSON wants escaped in a string, and the quote that ends it.
+inline __m128i BytesToEscape(__m128i text) {
+  const __m128i quotes = _mm_cmpeq_epi8(text, _mm_set1_epi8('"'));
+  const __m128i escapes = _mm_cmpeq_epi8(text, _mm_set1_epi8('\\'));
+  const __m128i controls = _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(0x1F)), text);
+  return _mm_or_si128(_mm_or_si128(quotes, escapes), controls);
+}
+
+// The first and the last eight characters of `size`. REQUIRES: 8 <= size <= 16.
+inline __m128i LoadEnds(const char* at, std::size_t size) {
+  const auto load = [](const char* from) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+  };
+  return _mm_unpacklo_epi64(load(at), load(at + size - kWord));
+}
+#endif
+
 // Which of a string's next characters JSON wants escaped, the quote that ends it among them, and
 // whether one is not ASCII.
 struct StringBytes {
@@ -56,11 +74,7 @@ struct StringBytes {
 
   explicit StringBytes(const char* at) {
     const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-    const __m128i quotes = _mm_cmpeq_epi8(text, _mm_set1_epi8('"'));
-    const __m128i escapes = _mm_cmpeq_epi8(text, _mm_set1_epi8('\\'));
-    const __m128i controls = _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(0x1F)), text);
-    hits = static_cast<std::uint32_t>(
-        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, escapes), controls)));
+    hits = static_cast<std::uint32_t>(_mm_movemask_epi8(BytesToEscape(text)));
     not_ascii = static_cast<std::uint32_t>(_mm_movemask_epi8(text));
   }
   // REQUIRES: hits != 0.
