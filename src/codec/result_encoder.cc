@@ -23,10 +23,17 @@ constexpr std::size_t kFixedValueBytes = 256;
 // ":partition:offset" and the prefixes and names of the headers of a row.
 constexpr std::size_t kFixedHeaderBytes = 128;
 
-char* Write(std::string_view text, char* out) {
+inline char* Write(std::string_view text, char* out) {
   // Null views are empty, and memcpy wants no null.
   if (!text.empty()) std::memcpy(out, text.data(), text.size());
   return out + text.size();
+}
+
+// A literal: its length is known, and copying it needs no call.
+template <std::size_t kSize>
+[[gnu::always_inline]] inline char* Write(const char (&text)[kSize], char* out) {
+  std::memcpy(out, text, kSize - 1);
+  return out + kSize - 1;
 }
 
 void AppendEscaped(std::string_view text, std::string* out) {
@@ -55,7 +62,7 @@ char* WriteMillis(std::int64_t micros, char* out) {
 template <class T>
 char* WriteNumber(T number, char* out, bool* non_finite) {
   if constexpr (std::is_same_v<T, bool>) {
-    return Write(number ? "true" : "false", out);
+    return Write(std::string_view(number ? "true" : "false"), out);
   } else {
     if constexpr (std::is_floating_point_v<T>) {
       if (!std::isfinite(number)) [[unlikely]] {
@@ -122,8 +129,10 @@ bool IsResultHeader(std::string_view name) {
   }
 }
 
-char* WriteHeaderPrefix(std::string_view name, std::size_t value_size, char* out) {
-  const auto name_bytes = static_cast<std::uint16_t>(name.size());
+template <std::size_t kSize>
+[[gnu::always_inline]] inline char* WriteHeaderPrefix(const char (&name)[kSize],
+                                                      std::size_t value_size, char* out) {
+  const std::uint16_t name_bytes = kSize - 1;
   const auto value_bytes = static_cast<std::uint32_t>(value_size);
   std::memcpy(out, &name_bytes, sizeof name_bytes);
   std::memcpy(out + sizeof name_bytes, &value_bytes, sizeof value_bytes);
