@@ -12,7 +12,7 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
                "longer means fewer, larger commits and later results.");
   set.Duration("delivery.min_commit_interval", &options.min_commit_interval, Millis(-1),
                Millis(1'000),
-               "Shortest time from the start of one commit to the start of the next, unless a unit "
+               "Shortest time from the end of one commit to the start of the next, unless a unit "
                "is full: longer means fewer commits under a light load. A request that comes after "
                "a pause is committed at once whatever it says. -1ms: what the log asks for, 5ms "
                "on Kafka, where a transaction that follows another too soon waits for its markers, "

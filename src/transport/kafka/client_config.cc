@@ -100,12 +100,14 @@ constexpr std::array<std::pair<const char*, const char*>, 3> kCommon = {{
     {"enable.metrics.push", "false"},
 }};
 
-constexpr std::array<std::pair<const char*, const char*>, 5> kConsumer = {{
+constexpr std::array<std::pair<const char*, const char*>, 6> kConsumer = {{
     {"auto.offset.reset", "earliest"},
     // How long an idle partition's end, and with it an idle commit, may take to be noticed.
     {"fetch.wait.max.ms", "100"},
-    // Measured: 8 to 16 MiB of prefetch are as fast as 64.
+    // Measured: 8 to 16 MiB of prefetch are as fast as 64, and answers of 256 KiB a partition as
+    // fast as those of 1 MiB, with 100 MiB less memory.
     {"queued.max.messages.kbytes", "16384"},
+    {"fetch.message.max.bytes", "262144"},
     // The default of a second starves a consumer that empties its queue faster than that.
     {"fetch.queue.backoff.ms", "5"},
     {"max.poll.interval.ms", "300000"},
