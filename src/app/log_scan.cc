@@ -84,8 +84,11 @@ Result<std::map<std::int32_t, Offset>> CommittedPositions(Log& log, const std::s
   constexpr Millis kPatience{5'000};
   const MonoTime deadline = SystemClock().Now() + kPatience;
   while (true) {
-    auto positions = log.CommittedOffsets(group, topic);
-    if (positions.status().code() != StatusCode::kUnavailable || SystemClock().Now() > deadline) {
+    const auto committed = log.CommittedOffsets(group, topic);
+    if (committed.status().code() != StatusCode::kUnavailable || SystemClock().Now() > deadline) {
+      if (!committed.ok()) return committed.status();
+      std::map<std::int32_t, Offset> positions;
+      for (const auto& [partition, at] : *committed) positions[partition] = at.position;
       return positions;
     }
     std::this_thread::sleep_for(kPause);

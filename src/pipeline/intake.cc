@@ -1,7 +1,10 @@
 #include "pipeline/intake.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "base/crash_point.h"
@@ -54,7 +57,8 @@ Status Intake::PollOnce() {
   limits.max_bytes = kMaxPollBytes;
   limits.max_wait = room > 0 ? kPollWait : Millis(0);
   RequestBlock* const block = parts_.blocks.Take();
-  const Status status = source_.Poll(limits, &block->batch);
+  Status status = source_.Poll(limits, &block->batch);
+  if (!note_error_.ok()) status = note_error_;
   block->open_rows.store(1, std::memory_order_relaxed);  // The poll's own hold on the block.
   if (status.ok() && !block->batch.records.empty()) {
     CrashPoint("after_poll");
@@ -167,7 +171,12 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
       partitions_.resize(assignment.slot.index() + 1, -1);
     }
     partitions_[assignment.slot.index()] = assignment.partition.partition;
-    parts_.ledger.Open(assignment);
+    auto done = DecodeNote(assignment.position, assignment.note);
+    if (!done.ok()) {  // Nothing is read of it: the next poll ends the worker.
+      note_error_ = done.status().WithContext(
+          fmt::format("{} partition {}", parts_.requests_topic, assignment.partition.partition));
+    }
+    parts_.ledger.Open(assignment, done.ok() ? std::move(*done) : std::vector<OffsetRange>());
   }
   assigned_.fetch_add(partitions.size(), std::memory_order_relaxed);
   parts_.probe.OnRebalance(assigned_partitions());

@@ -92,6 +92,7 @@ class Intake final : public Source::Listener {
   std::unique_ptr<OutcomeChunk> dead_letters_;
   const ServedModel* last_model_ = nullptr;  // Records of one model tend to come together.
 
+  Status note_error_;  // What an assignment brought cannot be read.
   LogLimiter unreachable_log_{Millis(5'000)};
 
   std::atomic<bool> stop_{false};

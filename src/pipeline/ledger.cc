@@ -23,7 +23,7 @@ Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkP
       clock_(clock),
       chunks_(chunks) {}
 
-void Ledger::Open(const PartitionAssignment& assignment) {
+void Ledger::Open(const PartitionAssignment& assignment, std::vector<OffsetRange> done) {
   const std::lock_guard lock(mutex_);
   if (assignment.slot.index() >= partitions_.size()) {
     partitions_.resize(assignment.slot.index() + 1);
@@ -31,9 +31,22 @@ void Ledger::Open(const PartitionAssignment& assignment) {
   Partition& partition = partitions_[assignment.slot.index()];
   MILLRACE_CHECK(!partition.tracker.has_value());
   MILLRACE_CHECK(assignment.epoch > partition.epoch);
-  partition.tracker.emplace(assignment.position);
+  partition.tracker.emplace(assignment.position, std::move(done));
   partition.epoch = assignment.epoch;
   partition.held = false;
+  partition.loose = 0;
+}
+
+void Ledger::CountLocked(const Partition& partition, bool in) {
+  const OffsetTracker& tracker = *partition.tracker;
+  // Unsigned: taking away is adding what wraps around.
+  const auto count = [in](std::size_t* total, std::size_t part) { *total += in ? part : -part; };
+  count(&in_flight_, tracker.in_flight());
+  count(&open_, tracker.open());
+  count(&old_open_, tracker.old_open());
+  count(&ready_, tracker.ready());
+  count(&bytes_, tracker.bytes());
+  count(&loose_, partition.loose);
 }
 
 void Ledger::Close(PartitionSlot slot) {
@@ -52,9 +65,7 @@ void Ledger::CloseLocked(PartitionSlot slot) {
   if (!partition.tracker.has_value()) return;
   OffsetTracker& tracker = *partition.tracker;
   MILLRACE_CHECK(tracker.sealed() == 0);
-  in_flight_ -= tracker.in_flight();
-  bytes_ -= tracker.bytes();
-  ready_ -= tracker.ready();
+  CountLocked(partition, false);
   tracker.ForEachFinished([this](Outcome* outcome) { DropLocked(outcome->owner, 1); });
   partition.tracker.reset();
   room_.notify_all();
@@ -105,9 +116,14 @@ void Ledger::Begin(std::span<const Record> records, std::vector<Ticket>* tickets
       continue;
     }
     const std::uint32_t bytes = InputBytes(record);
-    (*tickets)[i] = Ticket{partition.epoch, partition.tracker->Begin(record.offset, bytes)};
-    ++in_flight_;
-    bytes_ += bytes;
+    const std::optional<OffsetTracker::Seq> seq = partition.tracker->Begin(
+        record.offset, bytes, record.has_key ? KeyMark(record.key) : KeyMark());
+    (*tickets)[i] = seq.has_value() ? Ticket{partition.epoch, *seq} : Ticket{kNoEpoch, 0};
+    if (seq.has_value()) {
+      ++in_flight_;
+      ++open_;
+      bytes_ += bytes;
+    }
     const bool last_of_run = i + 1 == records.size() || records[i + 1].slot != record.slot;
     if (last_of_run) UpdateHoldsLocked(record.slot);
   }
@@ -115,9 +131,13 @@ void Ledger::Begin(std::span<const Record> records, std::vector<Ticket>* tickets
 
 void Ledger::UpdateHoldsLocked(PartitionSlot slot) {
   Partition& partition = partitions_[slot.index()];
-  const std::size_t in_flight = partition.tracker->in_flight();
-  const bool hold =
-      partition.held ? in_flight > partition_limit_ / 2 : in_flight >= partition_limit_;
+  const OffsetTracker& tracker = *partition.tracker;
+  const auto above = [&tracker](std::size_t records, std::size_t span) {
+    return tracker.in_flight() >= records || tracker.span() >= span || tracker.note_full();
+  };
+  // Held at the limit, let go at half of it.
+  const bool hold = partition.held ? above(partition_limit_ / 2 + 1, kMaxSpan / 2)
+                                   : above(partition_limit_, kMaxSpan);
   if (hold == partition.held) return;
   partition.held = hold;
   hold_changes_.push_back(HoldChange{slot, hold});
@@ -141,26 +161,31 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
     owned->live = owned->outcomes.size();
     std::size_t dropped = 0;
     const std::size_t ready_before = ready_;
-    const bool first_of_unit = sealed_ + ready_ == 0;
-    for (Outcome& outcome : owned->outcomes) {
-      outcome.owner = owned;
-      Partition* const partition = FindLocked(outcome.slot, outcome.epoch);
-      if (partition == nullptr) {
-        ++dropped;
-        continue;
+    const bool first_of_unit = sealed_ + ready_ + loose_ == 0;
+    for (std::size_t i = 0; i < owned->outcomes.size();) {  // Those of a partition come together.
+      const Outcome& first = owned->outcomes[i];
+      Partition* const partition = FindLocked(first.slot, first.epoch);
+      if (partition != nullptr) CountLocked(*partition, false);
+      for (; i < owned->outcomes.size(); ++i) {
+        Outcome& outcome = owned->outcomes[i];
+        if (outcome.slot != first.slot || outcome.epoch != first.epoch) break;
+        outcome.owner = owned;
+        if (partition == nullptr) {
+          ++dropped;
+          continue;
+        }
+        partition->tracker->Finish(outcome.seq, &outcome);
+        ++partition->loose;
       }
-      OffsetTracker& tracker = *partition->tracker;
-      const std::size_t tracker_ready = tracker.ready();
-      const std::size_t tracker_bytes = tracker.bytes();
-      tracker.Finish(outcome.seq, &outcome);
-      ready_ += tracker.ready() - tracker_ready;
-      bytes_ = bytes_ - tracker_bytes + tracker.bytes();
+      if (partition == nullptr) continue;
+      if (!partition->tracker->stuck()) partition->loose = 0;
+      CountLocked(*partition, true);
     }
     if (dropped > 0) DropLocked(owned, dropped);
-    if (first_of_unit && ready_ > 0) first_ready_at_ = clock_.Now();
+    if (first_of_unit && ready_ + loose_ > 0) first_ready_at_ = clock_.Now();
     MonoTime ignored;
     // The first outcome starts a timer, the last one that is awaited shortens it.
-    wake = first_of_unit || sealed_ + ready_ == in_flight_ ||
+    wake = first_of_unit || open_ == old_open_ ||
            (ready_before < kStepRecords && ready_ >= kStepRecords) ||
            DueLocked(first_ready_at_, &ignored);
   }
@@ -170,12 +195,12 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
 // `now` earlier than the timer answers "is it due for another reason than time".
 bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
   *wake_at = MonoTime::max();
-  const std::size_t in_unit = sealed_ + ready_;
+  const std::size_t in_unit = sealed_ + ready_ + loose_;
   if (in_unit == 0) return advanced_;
   if (stop_ || flushes_ > 0 || closing_ > 0 || full_) return true;
   if (in_unit >= static_cast<std::size_t>(options_.max_unit_records)) return true;
   if (bytes_ >= static_cast<std::size_t>(options_.max_in_flight_bytes)) return true;
-  const bool nothing_to_wait_for = in_unit == in_flight_;
+  const bool nothing_to_wait_for = open_ == old_open_;  // None open, or all of them stuck.
   *wake_at = nothing_to_wait_for
                  ? paced_until_
                  : std::max(paced_until_, first_ready_at_ + options_.commit_interval);
@@ -185,7 +210,8 @@ bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
 // The first step of a unit is small: it is what makes the log begin a transaction, and that takes
 // its time.
 bool Ledger::StepDueLocked(MonoTime now, MonoTime* wake_at) const {
-  if (ready_ == 0 || (sealed_ > 0 && ready_ < kStepRecords)) return false;
+  const std::size_t step = ready_ + loose_;
+  if (step == 0 || (sealed_ > 0 && step < kStepRecords)) return false;
   *wake_at = std::min(*wake_at, paced_until_);
   return now >= paced_until_;
 }
@@ -202,23 +228,42 @@ Ledger::Gathered Ledger::Gather(SealedUnit* unit) {
   while (true) {
     MonoTime wake_at = MonoTime::max();
     const MonoTime now = clock_.Now();
+    if (now >= next_age_) AgeLocked(now);
     if (closing_ > 0 && sealed_ == 0) {  // Whoever closes goes first: no new unit before.
       work_.wait(lock);
     } else if (DueLocked(now, &wake_at)) {
       SealLocked(unit);
       FixPositionsLocked(unit);
       if (!unit->empty()) return Gathered::kDue;
+      settled_.notify_all();  // There was less to do than it seemed.
     } else if (StepDueLocked(now, &wake_at)) {
       SealLocked(unit);
-      return Gathered::kMore;
+      if (!unit->newest().empty()) return Gathered::kMore;
     } else if (stop_) {
       return Gathered::kStopped;
+    } else if (open_ > old_open_) {
+      work_.wait_until(lock, std::min(wake_at, next_age_));
     } else if (wake_at == MonoTime::max()) {
       work_.wait(lock);
     } else {
       work_.wait_until(lock, wake_at);
     }
   }
+}
+
+// What is finished behind a record that is stuck is looked at from now on.
+void Ledger::AgeLocked(MonoTime now) {
+  next_age_ = now + std::max(options_.commit_interval, Millis(1));
+  const bool first_of_unit = sealed_ + ready_ + loose_ == 0;
+  for (Partition& partition : partitions_) {
+    if (!partition.tracker.has_value() || partition.tracker->open() == 0) continue;
+    const bool was_stuck = partition.tracker->stuck();
+    CountLocked(partition, false);
+    partition.tracker->Age();
+    if (!was_stuck && partition.tracker->stuck()) partition.loose = partition.tracker->beyond();
+    CountLocked(partition, true);
+  }
+  if (first_of_unit && loose_ > 0) first_ready_at_ = now;
 }
 
 void Ledger::SealLocked(SealedUnit* unit) {
@@ -228,21 +273,27 @@ void Ledger::SealLocked(SealedUnit* unit) {
   const std::size_t start = count == 0 ? 0 : first_to_seal_ % count;
   const std::size_t before = unit->outcomes.size();
   unit->last_step = before;
+  full_ = false;
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t index = (start + i) % count;
     Partition& partition = partitions_[index];
     if (!partition.tracker.has_value()) continue;
-    const std::size_t room = max_records - unit->outcomes.size();
-    if (room == 0) break;
-    const std::size_t sealed =
-        partition.tracker->Seal(room, max_bytes, &unit->bytes, &unit->outcomes);
+    OffsetTracker& tracker = *partition.tracker;
+    const auto room = [&] { return max_records - unit->outcomes.size(); };
+    CountLocked(partition, false);
+    std::size_t sealed = tracker.Seal(room(), max_bytes, &unit->bytes, &unit->outcomes);
+    if (tracker.ready() > 0) {
+      full_ = true;
+    } else if (partition.loose > 0) {
+      sealed += tracker.SealBeyond(room(), max_bytes, &unit->bytes, &unit->outcomes);
+      partition.loose = tracker.unit_full() ? tracker.beyond() : 0;
+      full_ = full_ || tracker.unit_full();
+    }
+    CountLocked(partition, true);
     if (sealed > 0) first_to_seal_ = index + 1;
+    UpdateHoldsLocked(PartitionSlot(static_cast<std::int32_t>(index)));
   }
-  const std::size_t sealed = unit->outcomes.size() - before;
-  MILLRACE_CHECK(sealed <= ready_);
-  sealed_ += sealed;
-  ready_ -= sealed;
-  full_ = ready_ > 0;
+  sealed_ += unit->outcomes.size() - before;
   for (std::size_t i = before; i < unit->outcomes.size(); ++i) {
     unit->outputs.push_back(&unit->outcomes[i]->record);
   }
@@ -252,10 +303,12 @@ void Ledger::FixPositionsLocked(SealedUnit* unit) {
   for (std::size_t index = 0; index < partitions_.size(); ++index) {
     Partition& partition = partitions_[index];
     if (!partition.tracker.has_value() || !partition.tracker->dirty()) continue;
-    const Offset committed = partition.tracker->committed_position();
-    unit->positions.push_back(PartitionPosition{PartitionSlot(static_cast<std::int32_t>(index)),
-                                                partition.epoch, committed,
-                                                partition.tracker->FixPosition()});
+    PartitionPosition& position = unit->positions.emplace_back();
+    position.slot = PartitionSlot(static_cast<std::int32_t>(index));
+    position.epoch = partition.epoch;
+    position.base = partition.tracker->committed_position();
+    position.next = partition.tracker->FixPosition();
+    position.note = partition.tracker->Note();
   }
   advanced_ = false;
 }
@@ -275,11 +328,9 @@ void Ledger::Committed(SealedUnit* unit) {
     for (const PartitionPosition& position : unit->positions) {
       Partition* const partition = FindLocked(position.slot, position.epoch);
       MILLRACE_CHECK(partition != nullptr);
-      OffsetTracker& tracker = *partition->tracker;
-      const std::size_t before = tracker.bytes();
-      in_flight_ -= tracker.sealed();
-      tracker.CommitSealed();
-      bytes_ = bytes_ - before + tracker.bytes();
+      CountLocked(*partition, false);
+      partition->tracker->CommitSealed();
+      CountLocked(*partition, true);
       UpdateHoldsLocked(position.slot);
     }
     BeginUnitLocked();
@@ -301,9 +352,10 @@ void Ledger::Restore(SealedUnit* unit, std::span<const PartitionSlot> lost) {
   for (const PartitionPosition& position : unit->positions) {
     Partition* const partition = FindLocked(position.slot, position.epoch);
     MILLRACE_CHECK(partition != nullptr);
-    const std::size_t before = partition->tracker->ready();
+    CountLocked(*partition, false);
     partition->tracker->Unseal();
-    ready_ += partition->tracker->ready() - before;
+    if (partition->tracker->stuck()) partition->loose = partition->tracker->beyond();
+    CountLocked(*partition, true);
     if (!partition->tracker->dirty() || partition->tracker->ready() == 0) advanced_ = true;
   }
   BeginUnitLocked();
@@ -314,12 +366,21 @@ void Ledger::Restore(SealedUnit* unit, std::span<const PartitionSlot> lost) {
 void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadline) {
   std::unique_lock lock(mutex_);
   ++flushes_;
+  for (const PartitionSlot slot : slots) {  // What is finished out of order goes along.
+    if (slot.index() >= partitions_.size() || !partitions_[slot.index()].tracker) continue;
+    Partition& partition = partitions_[slot.index()];
+    CountLocked(partition, false);
+    partition.loose = partition.tracker->beyond();
+    CountLocked(partition, true);
+  }
   work_.notify_all();
   const auto clean = [&] {
     return abandoned_ || std::all_of(slots.begin(), slots.end(), [&](PartitionSlot slot) {
              if (slot.index() >= partitions_.size()) return true;
              const auto& tracker = partitions_[slot.index()].tracker;
-             return !tracker.has_value() || (tracker->ready() == 0 && tracker->sealed() == 0);
+             return !tracker.has_value() ||
+                    (tracker->ready() == 0 && partitions_[slot.index()].loose == 0 &&
+                     tracker->sealed() == 0);
            });
   };
   settled_.wait_until(lock, deadline, clean);

@@ -4,9 +4,14 @@
 // units of work: the outcomes of each partition's contiguous done-prefix with the position after
 // them. A unit grows step by step (Gather), so that its first outcomes are on their way while the
 // last ones are made. A unit that commits becomes history; one that does not goes back, to be
-// sealed again with no new inference. Work of an older epoch is dropped on arrival. It also bounds
-// what is in flight: records and bytes over all partitions, and records per partition, so that one
-// slow request stops its own partition before it stops the worker.
+// sealed again with no new inference. Work of an older epoch is dropped on arrival.
+//
+// A partition whose first open record stays the same for a commit_interval is stuck: nothing waits
+// for that record any more, and what is finished behind it joins units too, its offsets listed in
+// the position's note.
+//
+// It also bounds what is in flight: records and bytes over all partitions, and records per
+// partition, so that one slow request stops its own partition before it stops the worker.
 //
 // Thread-safe: intake, executors and the commit thread share it, each once per batch of records.
 #pragma once
@@ -57,7 +62,8 @@ class Ledger {
   Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks);
 
   // --- Intake thread ---
-  void Open(const PartitionAssignment& partition);
+  // `done`: what is committed beyond the partition's position.
+  void Open(const PartitionAssignment& partition, std::vector<OffsetRange> done = {});
   // Drops everything of the partition that is not committed; late outcomes are dropped on arrival.
   void Close(PartitionSlot slot);
   // Waits until what the partitions' prefixes cover is committed, or the deadline. For a revoke.
@@ -71,7 +77,7 @@ class Ledger {
     Epoch epoch;
     std::uint64_t seq = 0;
   };
-  // Epoch of a ticket whose partition is not ours any more: the record is dropped.
+  // Epoch of a ticket for a record to drop: its partition is not ours any more, or it is done.
   static constexpr Epoch kNoEpoch{0};
   // Registers polled records; tickets[i] belongs to records[i].
   void Begin(std::span<const Record> records, std::vector<Ticket>* tickets);
@@ -103,6 +109,8 @@ class Ledger {
   // So many outcomes at a time join a unit that is not due yet: enough to pay for waking the commit
   // thread, few enough to be in its processor's cache still.
   static constexpr std::size_t kStepRecords = 512;
+  // Most records of a partition between its position and the last one read, done ones included.
+  static constexpr std::size_t kMaxSpan = 65'536;
 
   // A Close waits for the unit in the committer's hands: give it back rather than try again.
   bool CloseWaits() const;
@@ -122,6 +130,7 @@ class Ledger {
     std::optional<OffsetTracker> tracker;  // Nothing while not ours.
     Epoch epoch;
     bool held = false;
+    std::size_t loose = 0;  // Finished behind a stuck record, and not looked at by a seal since.
   };
 
   bool DueLocked(MonoTime now, MonoTime* wake_at) const;
@@ -129,6 +138,9 @@ class Ledger {
   void SealLocked(SealedUnit* unit);
   void FixPositionsLocked(SealedUnit* unit);
   void BeginUnitLocked();
+  void AgeLocked(MonoTime now);
+  // What stands in the totals of a partition's tracker. Before and after each change of it.
+  void CountLocked(const Partition& partition, bool in);
   void CloseLocked(PartitionSlot slot);
   void DropLocked(OutcomeChunk* chunk, std::size_t count);
   void UpdateHoldsLocked(PartitionSlot slot);
@@ -149,7 +161,10 @@ class Ledger {
   std::vector<Partition> partitions_;
   std::vector<HoldChange> hold_changes_;
   std::size_t in_flight_ = 0;
+  std::size_t open_ = 0;
+  std::size_t old_open_ = 0;
   std::size_t ready_ = 0;
+  std::size_t loose_ = 0;
   std::size_t sealed_ = 0;
   std::size_t bytes_ = 0;
   std::size_t first_to_seal_ = 0;  // Partition where the next unit starts, so that none starves.
@@ -157,6 +172,7 @@ class Ledger {
   MonoTime first_ready_at_{};      // When the unit's first outcome, sealed or not, became ready.
   bool full_ = false;              // What is ready did not fit into the unit at hand.
   bool advanced_ = false;          // A position moved without a record.
+  MonoTime next_age_{};            // When the partitions are looked at for stuck records next.
   int flushes_ = 0;                // Threads in FlushAndWait.
   int closing_ = 0;                // Threads in Close.
   bool stop_ = false;

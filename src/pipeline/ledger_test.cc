@@ -4,7 +4,10 @@
 
 #include <atomic>
 #include <map>
+#include <mutex>
 #include <random>
+#include <set>
+#include <string>
 #include <thread>
 
 namespace millrace {
@@ -18,9 +21,11 @@ DeliveryOptions Options() {
 
 class LedgerTest : public ::testing::Test {
  protected:
-  void Open(Ledger& ledger, int slot, std::uint32_t epoch, std::int64_t position = 0) {
+  void Open(Ledger& ledger, int slot, std::uint32_t epoch, std::int64_t position = 0,
+            std::vector<OffsetRange> done = {}) {
     ledger.Open(
-        PartitionAssignment{PartitionSlot(slot), Epoch(epoch), {"in", slot}, Offset(position)});
+        PartitionAssignment{PartitionSlot(slot), Epoch(epoch), {"in", slot}, Offset(position)},
+        std::move(done));
   }
 
   // Registers offsets [first, first + count) of a partition.
@@ -31,6 +36,8 @@ class LedgerTest : public ::testing::Test {
       record.slot = PartitionSlot(slot);
       record.offset = Offset(first + i);
       record.value = "value";
+      record.key = keys_[static_cast<std::size_t>(record.offset.value()) % keys_.size()];
+      record.has_key = true;
     }
     std::vector<Ledger::Ticket> tickets;
     ledger.Begin(records, &tickets);
@@ -66,6 +73,8 @@ class LedgerTest : public ::testing::Test {
     return gathered == Ledger::Gathered::kDue;
   }
 
+  // Key of an offset: every fifth has the same.
+  const std::vector<std::string> keys_ = {"a", "b", "c", "d", "e"};
   ManualClock clock_;
   OutcomeChunkPool chunks_;
 };
@@ -259,8 +268,96 @@ TEST_F(LedgerTest, UnitsFollowEachOtherNoFasterThanThePaceAfterAPauseAtOnce) {
   ledger.Close(PartitionSlot(0));
 }
 
+TEST_F(LedgerTest, OutcomesBehindAStuckRequestAreCommittedInTheOrderOfTheirKeys) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(20);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 8);  // Offsets 0 and 5 are of one key.
+  SealedUnit unit;
+  std::thread gatherer([&] { EXPECT_TRUE(NextUnit(ledger, &unit)); });
+  for (const int i : {3, 1, 5, 2}) Finish(ledger, 0, tickets[static_cast<std::size_t>(i)], i);
+  for (int i = 0; i < 8; ++i) {  // Nothing waits for the first one any more.
+    std::this_thread::sleep_for(Millis(2));
+    clock_.Advance(Millis(20));
+  }
+  gatherer.join();
+  std::vector<WallMillis> offsets;
+  for (const Outcome* outcome : unit.outcomes) offsets.push_back(outcome->input_timestamp);
+  EXPECT_EQ(offsets, (std::vector<WallMillis>{1, 2, 3}));
+  ASSERT_EQ(unit.positions.size(), 1u);
+  EXPECT_EQ(unit.positions[0].base, Offset(0));
+  EXPECT_EQ(unit.positions[0].next, Offset(0));
+  const auto done = DecodeNote(Offset(0), unit.positions[0].note).value();
+  EXPECT_EQ(done, (std::vector<OffsetRange>{{Offset(1), Offset(4)}}));
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 5u);
+  ledger.Close(PartitionSlot(0));
+
+  // Whoever reads the partition next skips them.
+  Open(ledger, 0, 2, 0, done);
+  const auto again = Read(ledger, 0, 0, 8);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(again[static_cast<std::size_t>(i)].epoch == Ledger::kNoEpoch, i >= 1 && i <= 3) << i;
+  }
+  EXPECT_EQ(ledger.Totals().in_flight_records, 5u);
+  ledger.Close(PartitionSlot(0));
+}
+
+TEST_F(LedgerTest, FlushCommitsWhatIsFinishedOutOfOrderAndWaitsForNothingElse) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(3'600'000);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 6);
+  Finish(ledger, 0, tickets[5], 5);  // Of the key of the first, which is open.
+  Finish(ledger, 0, tickets[4], 4);
+  std::thread flusher([&] {
+    const std::vector<PartitionSlot> slots = {PartitionSlot(0)};
+    ledger.FlushAndWait(slots, SystemClock().Now() + Millis(60'000));
+    ledger.StopCommits();
+  });
+  SealedUnit unit;
+  ASSERT_TRUE(NextUnit(ledger, &unit));
+  ASSERT_EQ(unit.outcomes.size(), 1u);
+  EXPECT_EQ(unit.outcomes[0]->input_timestamp, 4);
+  ledger.Committed(&unit);
+  EXPECT_FALSE(NextUnit(ledger, &unit));  // And not after the minute.
+  flusher.join();
+  ledger.Close(PartitionSlot(0));
+}
+
+// What the commit thread of the test below keeps, as a log would.
+struct Kept {
+  std::mutex mutex;
+  std::map<int, std::set<std::int64_t>> committed;
+  std::map<int, PartitionPosition> positions;
+  std::map<std::pair<int, std::int64_t>, std::int64_t> last_of_key;
+  std::string fault;
+
+  void Commit(const SealedUnit& unit, std::int64_t keys) {
+    const std::lock_guard lock(mutex);
+    for (const Outcome* outcome : unit.outcomes) {
+      const int slot = outcome->slot.value();
+      const std::int64_t offset = outcome->input_timestamp;
+      if (!committed[slot].insert(offset).second) fault = "twice: " + std::to_string(offset);
+      std::int64_t& last = last_of_key[{slot, offset % keys}];
+      if (offset < last) fault = "out of order: " + std::to_string(offset);
+      last = offset;
+    }
+    for (const PartitionPosition& position : unit.positions) {
+      positions[position.slot.value()] = position;
+      const CommittedSet set{position.next, DecodeNote(position.next, position.note).value()};
+      for (std::int64_t offset = 0; offset < position.next.value() + 100; ++offset) {
+        const bool is = committed[position.slot.value()].contains(offset);
+        if (set.Has(Offset(offset)) != is) fault = "not as told: " + std::to_string(offset);
+      }
+    }
+  }
+};
+
 // Three threads, many partitions, failing commits, partitions that come and go: what commits is,
-// for each partition and epoch, a gapless run of offsets, each once.
+// for each partition, each offset once, those of a key in order, and as position and note say.
 TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -268,30 +365,19 @@ TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
   constexpr int kRounds = 3000;
   DeliveryOptions options = Options();
   options.max_unit_records = 37;
-  options.commit_interval = Millis(3'600'000);  // Units grow until something else makes them due.
+  options.commit_interval = Millis(20);
   Ledger ledger(options, clock_, chunks_);
-  std::map<int, std::int64_t> committed;  // Commit thread only: next offset by partition.
-  std::atomic<bool> broken{false};
+  Kept kept;
 
   std::thread committer([&] {
     std::mt19937_64 random(seed + 1);
     SealedUnit unit;
-    std::map<int, std::int64_t> tail;
     while (NextUnit(ledger, &unit)) {
       if (random() % 4 == 0) {
         ledger.Restore(&unit, {});
         continue;
       }
-      tail = committed;
-      for (const Outcome* outcome : unit.outcomes) {
-        std::int64_t& next = tail[outcome->slot.value()];
-        if (outcome->input_timestamp != next) broken = true;
-        ++next;
-      }
-      for (const PartitionPosition& position : unit.positions) {
-        if (tail[position.slot.value()] != position.next.value()) broken = true;
-      }
-      committed = tail;
+      kept.Commit(unit, static_cast<std::int64_t>(keys_.size()));
       ledger.Committed(&unit);
     }
   });
@@ -300,6 +386,10 @@ TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
   std::vector<std::uint32_t> epochs(kPartitions, 0);
   std::vector<std::int64_t> next(kPartitions, 0);
   std::vector<std::pair<int, std::pair<Ledger::Ticket, std::int64_t>>> open;
+  const auto finish = [&](std::size_t pick) {
+    Finish(ledger, open[pick].first, open[pick].second.first, open[pick].second.second);
+    open.erase(open.begin() + static_cast<std::ptrdiff_t>(pick));
+  };
   for (int i = 0; i < kPartitions; ++i) Open(ledger, i, ++epochs[static_cast<std::size_t>(i)]);
   for (int round = 0; round < kRounds; ++round) {
     const int slot = static_cast<int>(random() % kPartitions);
@@ -307,27 +397,31 @@ TEST_F(LedgerTest, RandomFailuresAndRebalancesCommitEachOffsetOnceInOrder) {
     if (round % 200 == 199) {  // Revoke and assign again, from what is committed.
       const std::vector<PartitionSlot> slots = {PartitionSlot(slot)};
       ledger.FlushAndWait(slots, SystemClock().Now() + Millis(5'000));
-      const Offset position = ledger.CommittedPosition(PartitionSlot(slot));
       ledger.Close(PartitionSlot(slot));
-      next[index] = position.value();
-      Open(ledger, slot, ++epochs[index], position.value());
+      const std::lock_guard lock(kept.mutex);
+      const PartitionPosition& at = kept.positions[slot];
+      next[index] = at.next.value();
+      Open(ledger, slot, ++epochs[index], at.next.value(), DecodeNote(at.next, at.note).value());
     }
+    if (round % 10 == 0) clock_.Advance(Millis(20));
     const int count = 1 + static_cast<int>(random() % 5);
     const auto tickets = Read(ledger, slot, next[index], count);
-    for (const Ledger::Ticket& ticket : tickets) open.push_back({slot, {ticket, next[index]++}});
-    while (open.size() > 20) {
-      const std::size_t pick = random() % open.size();
-      Finish(ledger, open[pick].first, open[pick].second.first, open[pick].second.second);
-      open.erase(open.begin() + static_cast<std::ptrdiff_t>(pick));
+    for (const Ledger::Ticket& ticket : tickets) {
+      if (ticket.epoch != Ledger::kNoEpoch) open.push_back({slot, {ticket, next[index]}});
+      ++next[index];
     }
+    // The first ones stay longest, as a rule.
+    while (open.size() > 20) finish(random() % 10 == 0 ? 0 : 5 + random() % (open.size() - 5));
   }
-  for (const auto& [slot, work] : open) Finish(ledger, slot, work.first, work.second);
+  while (!open.empty()) finish(0);
   EXPECT_TRUE(ledger.WaitDrained(SystemClock().Now() + Millis(20'000)));
   ledger.StopCommits();
   committer.join();
-  EXPECT_FALSE(broken);
+  EXPECT_EQ(kept.fault, "");
   for (int i = 0; i < kPartitions; ++i) {
-    EXPECT_EQ(committed[i], next[static_cast<std::size_t>(i)]);
+    for (std::int64_t offset = 0; offset < next[static_cast<std::size_t>(i)]; ++offset) {
+      EXPECT_TRUE(kept.committed[i].contains(offset)) << i << ':' << offset;
+    }
   }
 }
 

@@ -37,8 +37,8 @@ void Commit(OffsetTracker& tracker) {
 TEST(OffsetTracker, CommitsNothingBeforeTheFirstRecordIsDone) {
   OffsetTracker tracker(Offset(5));
   Outcome outcome;
-  tracker.Begin(Offset(5), 10);
-  const auto second = tracker.Begin(Offset(6), 10);
+  tracker.Begin(Offset(5), 10).value();
+  const auto second = tracker.Begin(Offset(6), 10).value();
   tracker.Finish(second, &outcome);
   EXPECT_EQ(SealAll(tracker).count, 0u);
   EXPECT_FALSE(tracker.dirty());
@@ -49,7 +49,7 @@ TEST(OffsetTracker, SealsThePrefixInOffsetOrderWhateverTheOrderOfFinishing) {
   OffsetTracker tracker(Offset(0));
   std::vector<Outcome> outcomes(3);
   std::vector<OffsetTracker::Seq> seqs;
-  for (int i = 0; i < 3; ++i) seqs.push_back(tracker.Begin(Offset(i), 1));
+  for (int i = 0; i < 3; ++i) seqs.push_back(tracker.Begin(Offset(i), 1).value());
   tracker.Finish(seqs[2], &outcomes[2]);
   tracker.Finish(seqs[0], &outcomes[0]);
   tracker.Finish(seqs[1], &outcomes[1]);
@@ -62,7 +62,7 @@ TEST(OffsetTracker, SealsThePrefixInOffsetOrderWhateverTheOrderOfFinishing) {
 TEST(OffsetTracker, GivesOutcomesBackWhenTheUnitDidNotCommit) {
   OffsetTracker tracker(Offset(0));
   Outcome outcome = OutcomeOf(7);
-  tracker.Finish(tracker.Begin(Offset(0), 1), &outcome);
+  tracker.Finish(tracker.Begin(Offset(0), 1).value(), &outcome);
   EXPECT_EQ(SealAll(tracker).count, 1u);
   EXPECT_EQ(SealAll(tracker).count, 0u) << "a sealed outcome must not enter a second unit";
   tracker.Unseal();
@@ -77,7 +77,7 @@ TEST(OffsetTracker, GivesOutcomesBackWhenTheUnitDidNotCommit) {
 TEST(OffsetTracker, PositionStepsOverOffsetsThatCarryNoRecord) {
   OffsetTracker tracker(Offset(0));
   Outcome outcome;
-  tracker.Finish(tracker.Begin(Offset(10), 1), &outcome);
+  tracker.Finish(tracker.Begin(Offset(10), 1).value(), &outcome);
   tracker.Advance(Offset(15));
   EXPECT_EQ(SealAll(tracker).count, 1u);
   EXPECT_EQ(tracker.sealed_position(), Offset(15));
@@ -93,7 +93,7 @@ TEST(OffsetTracker, UnitIsBoundedInRecordsAndBytesButNeverStuckOnOneLargeOutcome
   OffsetTracker tracker(Offset(0));
   std::vector<Outcome> outcomes(4, OutcomeOf(100));
   for (int i = 0; i < 4; ++i) {
-    tracker.Finish(tracker.Begin(Offset(i), 1), &outcomes[static_cast<std::size_t>(i)]);
+    tracker.Finish(tracker.Begin(Offset(i), 1).value(), &outcomes[static_cast<std::size_t>(i)]);
   }
   EXPECT_EQ(SealAll(tracker, kNoLimit, 50).count, 1u) << "the first goes even if too large";
   Commit(tracker);
@@ -124,7 +124,7 @@ TEST(OffsetTracker, EveryScheduleCommitsEachOffsetOnceAndInOrder) {
         next_offset += static_cast<std::int64_t>(random() % 5 == 0 ? random() % 7 : 0);
         outcomes.emplace_back();
         outcomes.back().input_timestamp = next_offset;
-        open.emplace_back(tracker.Begin(Offset(next_offset), 3), &outcomes.back());
+        open.emplace_back(tracker.Begin(Offset(next_offset), 3).value(), &outcomes.back());
         begun.push_back(next_offset++);
       } else if (dice < 8 && !open.empty()) {
         const std::size_t pick = random() % open.size();
@@ -163,7 +163,7 @@ TEST(OffsetTracker, EveryScheduleCommitsEachOffsetOnceAndInOrder) {
 TEST(OffsetTracker, CommitsWhatWasSealedAndNotWhatWasReadMeanwhile) {
   OffsetTracker tracker(Offset(0));
   Outcome outcome;
-  tracker.Finish(tracker.Begin(Offset(0), 1), &outcome);
+  tracker.Finish(tracker.Begin(Offset(0), 1).value(), &outcome);
   SealAll(tracker);
   EXPECT_EQ(tracker.FixPosition(), Offset(1));
   tracker.Advance(Offset(2));
@@ -179,15 +179,15 @@ TEST(OffsetTracker, CommitsWhatWasSealedAndNotWhatWasReadMeanwhile) {
 TEST(OffsetTrackerDeathTest, FinishingTwiceEndsTheProcess) {
   OffsetTracker tracker(Offset(0));
   Outcome outcome;
-  tracker.Begin(Offset(0), 1);
-  const auto second = tracker.Begin(Offset(1), 1);
+  tracker.Begin(Offset(0), 1).value();
+  const auto second = tracker.Begin(Offset(1), 1).value();
   tracker.Finish(second, &outcome);
   EXPECT_DEATH(tracker.Finish(second, &outcome), "invariant");
 }
 
 TEST(OffsetTrackerDeathTest, OffsetsNeverGoBack) {
   OffsetTracker tracker(Offset(5));
-  EXPECT_DEATH(tracker.Begin(Offset(4), 1), "invariant");
+  EXPECT_DEATH(tracker.Begin(Offset(4), 1).value(), "invariant");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -18,18 +19,22 @@ namespace millrace {
 struct PartitionPosition {
   PartitionSlot slot;
   Epoch epoch;
-  Offset base;  // What was committed before: the unit holds the outcomes of [base, next).
+  Offset base;  // What was committed before: the unit holds what [base, next) lacked of outcomes.
   Offset next;  // Every offset below has its outcome in this unit or an earlier one.
+  // Kept beside the position, as a text of at most 4096 bytes that means nothing to the log: which
+  // offsets at or above `next` have theirs, too. With it a unit may leave the position as it is.
+  std::string note = {};
 };
 
 // Borrowed from the caller until Commit returns.
 struct UnitOfWork {
-  std::span<const OutputRecord* const> outputs;  // Per partition of input, in offset order.
+  std::span<const OutputRecord* const> outputs;  // Those of one key in the order of their inputs.
   std::span<const PartitionPosition> positions;
 };
 
 // An attempt whose answer was lost (an error after the log had taken it) is found out by the
-// positions: a log that stands at `next` already has the unit, and the answer is kCommitted.
+// positions: a log that stands at `next` with the unit's note already has it, and the answer is
+// kCommitted. No two units of a partition have the same position and note.
 enum class CommitOutcome {
   kCommitted,  // Durable and visible.
   kUnknown,    // Not known yet, the log is away: ask again with the same unit, and with no other.

@@ -114,6 +114,12 @@ struct OpenTransaction {
   Offset end;
 };
 
+// Where a group stands in a partition, and the note that was committed with it.
+struct CommittedPosition {
+  Offset position;
+  std::string note;
+};
+
 class Log {
  public:
   virtual ~Log() = default;
@@ -123,8 +129,8 @@ class Log {
   // Those of `names` that exist, or all when it is empty; ends are those of committed records.
   virtual Result<std::vector<TopicInfo>> DescribeTopics(const std::vector<std::string>& names) = 0;
   // Committed position of `group` for every partition of `topic` that has one.
-  virtual Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
-                                                                  const std::string& topic) = 0;
+  virtual Result<std::map<std::int32_t, CommittedPosition>> CommittedOffsets(
+      const std::string& group, const std::string& topic) = 0;
   virtual Result<std::vector<std::string>> Groups() = 0;
   virtual Result<std::unique_ptr<Producer>> NewProducer() = 0;
   virtual Result<std::unique_ptr<Reader>> NewReader() = 0;

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/clock.h"
@@ -21,7 +22,8 @@ struct PartitionAssignment {
   PartitionSlot slot;
   Epoch epoch;
   TopicPartition partition;
-  Offset position;  // The first offset that will be read: everything below it is committed.
+  Offset position;        // The first offset that will be read: everything below it is committed.
+  std::string note = {};  // What was committed beside it (PartitionPosition::note).
 };
 
 struct PollLimits {

@@ -20,7 +20,7 @@ namespace {
 constexpr PollLimits kScanLimits = {
     .max_records = 4096, .max_bytes = 8 << 20, .max_wait = Millis(100)};
 
-using Committed = std::map<std::int32_t, Offset>;
+using Committed = std::map<std::int32_t, CommittedSet>;
 
 template <class T>
 bool ParseWhole(std::string_view text, T* out) {
@@ -133,12 +133,26 @@ class Audit {
     constexpr Millis kPatience{5'000};
     const MonoTime deadline = clock_.Now() + kPatience;
     while (true) {
-      auto committed = log_.CommittedOffsets(options_.group, topics_.requests);
+      const auto committed = log_.CommittedOffsets(options_.group, topics_.requests);
+      if (committed.ok()) return WithNotes(*committed);
       if (committed.status().code() != StatusCode::kUnavailable || clock_.Now() >= deadline) {
-        return committed;
+        return committed.status();
       }
       Wait(kPause);
     }
+  }
+
+  Result<Committed> WithNotes(const std::map<std::int32_t, CommittedPosition>& positions) const {
+    Committed committed;
+    for (const auto& [partition, at] : positions) {
+      auto beyond = DecodeNote(at.position, at.note);
+      if (!beyond.ok()) {
+        return beyond.status().WithContext(
+            fmt::format("group {}, {} partition {}", options_.group, topics_.requests, partition));
+      }
+      committed[partition] = {at.position, std::move(*beyond)};
+    }
+    return committed;
   }
 
   Status WaitForTransactions(const std::vector<std::string>& names) {
@@ -183,17 +197,21 @@ class Audit {
 
   void SetPartitions(const Committed& committed, const Committed& settled) {
     std::vector<AuditedPartition> partitions;
-    const auto position = [](const Committed& of, std::int32_t partition) {
+    const auto set = [](const Committed& of, std::int32_t partition) {
       const auto it = of.find(partition);
-      return it == of.end() ? Offset(0) : it->second;
+      return it == of.end() ? CommittedSet{Offset(0), {}} : it->second;
     };
     for (const PartitionInfo& p : requests_.partitions) {
       const auto slot = static_cast<std::size_t>(p.partition);
       if (partitions.size() <= slot) partitions.resize(slot + 1);
+      CommittedSet first = set(committed, p.partition);
+      CommittedSet second = set(settled, p.partition);
       partitions[slot] = {.start = p.start,
                           .end = p.end,
-                          .committed = position(committed, p.partition),
-                          .settled = position(settled, p.partition)};
+                          .committed = first.position,
+                          .settled = second.position,
+                          .committed_beyond = std::move(first.beyond),
+                          .settled_beyond = std::move(second.beyond)};
     }
     checker_.SetPartitions(partitions);
   }
@@ -202,8 +220,8 @@ class Audit {
     std::int64_t unread = 0;
     for (const PartitionInfo& p : requests_.partitions) {
       const auto it = settled.find(p.partition);
-      if (it != settled.end() && it->second < p.start) {
-        unread += p.start.value() - it->second.value();
+      if (it != settled.end() && it->second.position < p.start) {
+        unread += p.start.value() - it->second.position.value();
       }
     }
     if (unread > 0) {

@@ -71,18 +71,18 @@ OutcomeChecker::OutcomeChecker(CheckerOptions options) : options_(std::move(opti
 
 void OutcomeChecker::SetPartitions(std::span<const AuditedPartition> partitions) {
   MILLRACE_CHECK(partitions_.empty());
-  partitions_.assign(partitions.begin(), partitions.end());
   tables_.resize(partitions.size());
-  for (std::size_t i = 0; i < partitions_.size(); ++i) {
-    AuditedPartition& partition = partitions_[i];
+  for (std::size_t i = 0; i < partitions.size(); ++i) {
+    const AuditedPartition& from = partitions[i];
+    const Partition& partition =
+        partitions_.emplace_back(Partition{from.start,
+                                           from.end,
+                                           {from.committed, from.committed_beyond},
+                                           {from.settled, from.settled_beyond}});
     const auto number = static_cast<std::int32_t>(i);
-    if (partition.settled < partition.committed) {
-      Count(Violation::kCommittedWentBack,
-            Where(options_.topics.requests, number, partition.settled),
-            fmt::format("the committed position was {} and is {} now", partition.committed.value(),
-                        partition.settled.value()));
-    }
-    const Offset furthest = std::max(partition.committed, partition.settled);
+    CheckWentBack(number, partition);
+    Offset furthest = std::max(from.committed, from.settled);
+    if (!from.settled_beyond.empty()) furthest = std::max(furthest, from.settled_beyond.back().end);
     if (furthest > partition.end) {
       Count(Violation::kCommittedBeyondEnd, Where(options_.topics.requests, number, furthest),
             fmt::format("the committed position is {} but the partition ends at {}",
@@ -91,17 +91,36 @@ void OutcomeChecker::SetPartitions(std::span<const AuditedPartition> partitions)
   }
 }
 
+void OutcomeChecker::CheckWentBack(std::int32_t number, const Partition& partition) {
+  const CommittedSet& was = partition.committed;
+  const CommittedSet& is = partition.settled;
+  if (is.position < was.position) {
+    Count(Violation::kCommittedWentBack, Where(options_.topics.requests, number, is.position),
+          fmt::format("the committed position was {} and is {} now", was.position.value(),
+                      is.position.value()));
+    return;
+  }
+  for (const OffsetRange& range : was.beyond) {
+    // Ranges only grow, and grow together.
+    const Offset last(range.end.value() - 1);
+    if (is.Has(range.first) && is.Has(last)) continue;
+    Count(Violation::kCommittedWentBack, Where(options_.topics.requests, number, range.first),
+          fmt::format("offsets {} to {} were committed beyond the position {} and are not now",
+                      range.first.value(), last.value(), was.position.value()));
+  }
+}
+
 void OutcomeChecker::AddRequest(const AuditedRequest& request) {
   MILLRACE_CHECK(static_cast<std::size_t>(request.partition) < partitions_.size());
   const auto slot = static_cast<std::size_t>(request.partition);
-  const AuditedPartition& partition = partitions_[slot];
+  const Partition& partition = partitions_[slot];
   if (request.offset >= partition.end) return;
   ++report_.examined;
-  if (request.offset >= std::max(partition.committed, partition.settled)) {
+  if (!partition.Maybe(request.offset)) {
     ++report_.pending;
     return;
   }
-  ++(request.offset < partition.committed ? report_.requests : report_.in_progress);
+  ++(partition.committed.Has(request.offset) ? report_.requests : report_.in_progress);
   tables_[slot].Add(request.offset, {.key = KeyHash(request.key),
                                      .id = KnownHash(request.request_id),
                                      .route = RouteHash(request.tenant_id, request.model_id),
@@ -154,10 +173,10 @@ std::size_t OutcomeChecker::Resolve(const AuditedOutcome& outcome) {
                               partitions_.size()));
   }
   const auto slot = static_cast<std::size_t>(outcome.source_partition);
-  const AuditedPartition& partition = partitions_[slot];
-  if (outcome.source_offset >= std::max(partition.committed, partition.settled)) {
+  const Partition& partition = partitions_[slot];
+  if (!partition.Maybe(outcome.source_offset)) {
     return orphan(fmt::format("answers {}, but the group has committed only up to {}",
-                              SourceOf(outcome), partition.settled.value()));
+                              SourceOf(outcome), partition.settled.position.value()));
   }
   if (outcome.source_offset < partition.start) {
     ++report_.expired;
@@ -252,13 +271,13 @@ void OutcomeChecker::AddOpenTransaction(const TopicPartition& partition, Offset 
 
 AuditReport OutcomeChecker::Finish() {
   for (std::size_t slot = 0; slot < tables_.size(); ++slot) {
-    const Offset committed = partitions_[slot].committed;
+    const CommittedSet& committed = partitions_[slot].committed;
     tables_[slot].ForEach([&](Offset offset, std::uint8_t seen) {
-      if (seen != 0 || offset >= committed) return;
+      if (seen != 0 || !committed.Has(offset)) return;
       Count(Violation::kMissing,
             Where(options_.topics.requests, static_cast<std::int32_t>(slot), offset),
             fmt::format("has neither a result nor a dead letter, and {} is committed",
-                        committed.value()));
+                        committed.position.value()));
     });
   }
   report_.vacuous = report_.requests == 0;

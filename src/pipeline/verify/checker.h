@@ -5,8 +5,8 @@
 // It reads no log, no clock and no file, so that tests can plant every fault there is.
 //
 // What it proves, in the terms of exactly-once.md:
-//   I1  a request below the committed position has one outcome     missing, duplicated
-//   I2  no outcome is at or above the committed position           orphaned
+//   I1  a committed request has one outcome                        missing, duplicated
+//   I2  no other has any                                           orphaned
 //   I4  outcomes of one key keep the order of their requests       order_violations
 //   I7  a committed position never goes back                       committed_went_back
 //   I10 a dead letter holds the request's bytes                    altered
@@ -19,7 +19,8 @@
 // A worker may go on while its log is audited. Each partition therefore has two committed
 // positions: `committed`, read before the outcomes were (everything below must have an outcome),
 // and `settled`, read after (nothing at or above may have one). In between, an outcome may or may
-// not have been seen; more than one is a fault there too.
+// not have been seen; more than one is a fault there too. What a position's note lists beyond it
+// counts as below.
 //
 // Memory: RequestTable::kBytesPerRequest for each request below `settled`, and about 32 bytes for
 // each distinct key within the one output partition at hand. One thread at a time.
@@ -35,6 +36,7 @@
 #include <vector>
 
 #include "base/strong.h"
+#include "pipeline/position_note.h"
 #include "pipeline/verify/request_table.h"
 #include "transport/options.h"
 #include "types/record.h"
@@ -49,10 +51,13 @@ struct CheckerOptions {
 
 // One partition of the input topic.
 struct AuditedPartition {
-  Offset start;      // The first offset still held.
-  Offset end;        // One past the last, read after everything below.
-  Offset committed;  // Of the group, before the outcomes were read; 0 when there is none.
-  Offset settled;    // The same, after. Equal to `committed` when no worker runs.
+  Offset start;  // The first offset still held.
+  Offset end;    // One past the last, read after everything below.
+  // Of the group, before the outcomes were read; 0 when there is none. And what its note says.
+  Offset committed;
+  Offset settled;  // The same, after. Equal to `committed` when no worker runs.
+  std::vector<OffsetRange> committed_beyond = {};
+  std::vector<OffsetRange> settled_beyond = {};
 };
 
 struct AuditedRequest {
@@ -162,7 +167,17 @@ class OutcomeChecker {
   const std::string& TopicName(OutputTopic topic) const;
 
   const CheckerOptions options_;
-  std::vector<AuditedPartition> partitions_;
+  struct Partition {
+    Offset start;
+    Offset end;
+    CommittedSet committed;
+    CommittedSet settled;
+    // Whether the group may have committed it.
+    bool Maybe(Offset offset) const { return committed.Has(offset) || settled.Has(offset); }
+  };
+  void CheckWentBack(std::int32_t number, const Partition& partition);
+
+  std::vector<Partition> partitions_;
   std::vector<RequestTable> tables_;  // By input partition.
   AuditReport report_;
 

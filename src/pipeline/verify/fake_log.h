@@ -36,6 +36,8 @@ class FakeLog final : public Log {
 
   std::map<std::string, Topic> topics;
   std::map<std::string, std::map<std::string, std::map<std::int32_t, Offset>>> committed;
+  // Beside the committed positions, whichever group's; by topic and partition.
+  std::map<std::pair<std::string, std::int32_t>, std::string> notes;
   std::vector<OpenTransaction> open_transactions;
   int busy_answers = 0;  // So many CommittedOffsets are not answered yet.
   // Called at the start of the n-th look at the log (CommittedOffsets, DescribeTopics), from 1.
@@ -63,14 +65,18 @@ class FakeLog final : public Log {
     return infos;
   }
 
-  Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
-                                                          const std::string& topic) override {
+  Result<std::map<std::int32_t, CommittedPosition>> CommittedOffsets(
+      const std::string& group, const std::string& topic) override {
     Look();
     if (busy_answers > 0) {
       --busy_answers;
       return Status(StatusCode::kUnavailable, "a commit is under way");
     }
-    return committed[group][topic];
+    std::map<std::int32_t, CommittedPosition> positions;
+    for (const auto& [partition, at] : committed[group][topic]) {
+      positions[partition] = {at, notes[{topic, partition}]};
+    }
+    return positions;
   }
 
   Result<std::vector<std::string>> Groups() override {

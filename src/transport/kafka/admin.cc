@@ -299,12 +299,12 @@ Result<std::vector<TopicInfo>> AdminClient::Describe(const std::vector<std::stri
 
 // Asks as a consumer of the group would, one that never joins it: the administrator's request gives
 // up when the coordinator loads or moves, and where a commit is under way.
-Result<std::map<std::int32_t, Offset>> AdminClient::CommittedOffsets(const std::string& group,
-                                                                     const std::string& topic) {
+Result<std::map<std::int32_t, CommittedPosition>> AdminClient::CommittedOffsets(
+    const std::string& group, const std::string& topic) {
   const std::string doing = "reading the committed offsets of group " + group;
   auto layout = Layout({topic});
   if (!layout.ok()) return layout.status();
-  std::map<std::int32_t, Offset> offsets;
+  std::map<std::int32_t, CommittedPosition> offsets;
   if (layout->empty()) return offsets;
   ClientEvents events("offsets client");
   ClientSpec spec;
@@ -324,7 +324,8 @@ Result<std::map<std::int32_t, Offset>> AdminClient::CommittedOffsets(const std::
        std::span(list->elems, static_cast<std::size_t>(list->cnt))) {
     MILLRACE_RETURN_IF_ERROR(
         StatusOf(element.err, fmt::format("{}, {} partition {}", doing, topic, element.partition)));
-    if (element.offset >= 0) offsets[element.partition] = Offset(element.offset);
+    if (element.offset < 0) continue;
+    offsets[element.partition] = {Offset(element.offset), std::string(NoteOf(element))};
   }
   return offsets;
 }

@@ -32,8 +32,8 @@ class AdminClient {
   Status CreateTopic(const TopicSpec& spec);
   // Those of `names` that exist, in the order of `names`; all but internal ones when it is empty.
   Result<std::vector<TopicInfo>> Describe(const std::vector<std::string>& names);
-  Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
-                                                          const std::string& topic);
+  Result<std::map<std::int32_t, CommittedPosition>> CommittedOffsets(const std::string& group,
+                                                                     const std::string& topic);
   Result<std::vector<std::string>> Groups();
   Result<std::vector<OpenTransaction>> OpenTransactions(const std::vector<std::string>& topics);
   const std::string& brokers() const { return options_.brokers; }

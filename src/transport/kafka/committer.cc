@@ -21,8 +21,10 @@ constexpr Millis kAskTimeout{5'000};
 PartitionListPtr ListOf(const std::string& topic, std::span<const PartitionPosition> positions) {
   PartitionListPtr list = NewPartitionList(positions.size());
   for (const PartitionPosition& position : positions) {
-    rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), position.slot.value())->offset =
-        position.next.value();
+    rd_kafka_topic_partition_t* const element =
+        rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), position.slot.value());
+    element->offset = position.next.value();
+    SetNote(position.note, element);
   }
   return list;
 }
@@ -187,7 +189,10 @@ CommitResult TransactionalCommitter::Broken(const TransactionResult& result) {
 }
 
 CommitResult TransactionalCommitter::AskTheLog(const UnitOfWork& unit) {
-  const PartitionListPtr list = ListOf(member_->requests, unit.positions);
+  const PartitionListPtr list = NewPartitionList(unit.positions.size());
+  for (const PartitionPosition& position : unit.positions) {
+    rd_kafka_topic_partition_list_add(list.get(), member_->requests.c_str(), position.slot.value());
+  }
   const rd_kafka_resp_err_t error =
       rd_kafka_committed(member_->client.get(), list.get(), static_cast<int>(kAskTimeout.count()));
   Status status = StatusOf(error, "reading the group's committed offsets");
@@ -197,7 +202,9 @@ CommitResult TransactionalCommitter::AskTheLog(const UnitOfWork& unit) {
     status =
         StatusOf(element.err, fmt::format("committed offset of partition {}", element.partition));
     MILLRACE_CHECK(element.partition == unit.positions[i].slot.value());
-    if (element.offset >= unit.positions[i].next.value()) ++covered;
+    const PartitionPosition& position = unit.positions[i];
+    const bool there = element.offset == position.next.value() && NoteOf(element) == position.note;
+    if (there || element.offset > position.next.value()) ++covered;
   }
   if (!status.ok()) {
     return {CommitOutcome::kUnknown,

@@ -34,4 +34,15 @@ inline PartitionListPtr NewPartitionList(std::size_t size) {
   return PartitionListPtr(rd_kafka_topic_partition_list_new(static_cast<int>(size)));
 }
 
+// The text that is kept beside a committed offset.
+inline std::string_view NoteOf(const rd_kafka_topic_partition_t& element) {
+  return {static_cast<const char*>(element.metadata), element.metadata_size};
+}
+inline void SetNote(std::string_view note, rd_kafka_topic_partition_t* element) {
+  if (note.empty()) return;
+  element->metadata = rd_kafka_mem_malloc(nullptr, note.size());  // The list frees it.
+  element->metadata_size = note.size();
+  note.copy(static_cast<char*>(element->metadata), note.size());
+}
+
 }  // namespace millrace::kafka

@@ -45,8 +45,8 @@ class KafkaLog final : public Log {
   Result<std::vector<TopicInfo>> DescribeTopics(const std::vector<std::string>& names) override {
     return admin_->Describe(names);
   }
-  Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
-                                                          const std::string& topic) override {
+  Result<std::map<std::int32_t, CommittedPosition>> CommittedOffsets(
+      const std::string& group, const std::string& topic) override {
     return admin_->CommittedOffsets(group, topic);
   }
   Result<std::vector<std::string>> Groups() override { return admin_->Groups(); }

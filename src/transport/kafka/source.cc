@@ -329,7 +329,8 @@ Status KafkaSource::OpenAt(const std::vector<const rd_kafka_message_t*>& firsts)
     partition.next = Offset(position);
     --unopened_;
     assigned.push_back({slot, membership_->assignment.Open(slot),
-                        TopicPartition{topic, element.partition}, partition.next});
+                        TopicPartition{topic, element.partition}, partition.next,
+                        std::string(NoteOf(element))});
   }
   listener_->OnAssigned(assigned);
   return {};

@@ -16,7 +16,13 @@ constexpr char kTables[] =
     "CREATE TABLE groups(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
     "  generation INTEGER NOT NULL);"
     "CREATE TABLE committed(group_id INTEGER NOT NULL, partition_id INTEGER NOT NULL,"
-    "  position INTEGER NOT NULL, PRIMARY KEY(group_id, partition_id)) WITHOUT ROWID;";
+    "  position INTEGER NOT NULL, note TEXT NOT NULL DEFAULT '',"
+    "  PRIMARY KEY(group_id, partition_id)) WITHOUT ROWID;";
+
+// Version 1 had no note beside a position.
+constexpr char kUpgradeFrom1[] =
+    "BEGIN IMMEDIATE; ALTER TABLE committed ADD COLUMN note TEXT NOT NULL DEFAULT '';"
+    "PRAGMA user_version=2; COMMIT;";
 
 Result<std::int64_t> ReadInteger(Connection& connection, const char* sql) {
   Statement statement;
@@ -49,6 +55,7 @@ Status EnsureSchema(Connection& connection, const std::string& path) {
   const auto application = ReadInteger(connection, "PRAGMA application_id;");
   if (!application.ok()) return application.status();
   if (*application == kApplicationId) {
+    if (*version == 1) return connection.Exec(kUpgradeFrom1);
     if (*version <= kSchemaVersion) return {};
     return {StatusCode::kUnsupported,
             fmt::format("local log {} has format {}, this version of Millrace knows up to {}: use "

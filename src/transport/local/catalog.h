@@ -20,7 +20,7 @@
 
 namespace millrace::local {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 // Larger pages mean fewer reads per record, but more bytes for a small commit to rewrite and for
 // SQLite to checksum. local_log_bench.cc, CPU per record polled and per record committed in units
 // of 4,096: 4 KiB 0.57 and 1.2 us, 8 KiB 0.41 and 1.1 us, 16 KiB 0.40 and 1.1 us. So 8: 16 wins

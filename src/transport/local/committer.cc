@@ -38,13 +38,15 @@ class LocalCommitter final : public Committer {
     }
     if (status.ok()) {
       status = writer_.connection().Prepare(
-          "INSERT INTO committed(group_id, partition_id, position) VALUES(?1, ?2, ?3) "
-          "ON CONFLICT DO UPDATE SET position = excluded.position WHERE position <= ?4",
+          "INSERT INTO committed(group_id, partition_id, position, note) VALUES(?1, ?2, ?3, ?5) "
+          "ON CONFLICT DO UPDATE SET position = excluded.position, note = excluded.note "
+          "WHERE position <= ?4 AND (position, note) IS NOT (excluded.position, excluded.note)",
           &position_);
     }
     if (status.ok()) {
       status = writer_.connection().Prepare(
-          "SELECT position FROM committed WHERE group_id = ?1 AND partition_id = ?2", &stored_);
+          "SELECT position, note FROM committed WHERE group_id = ?1 AND partition_id = ?2",
+          &stored_);
     }
     if (!status.ok()) Close();
     return status;
@@ -130,8 +132,9 @@ class LocalCommitter final : public Committer {
     return {};
   }
 
-  // Moves the group's positions from base to next. Only this worker moves them, so a position that
-  // is past its base was moved by an earlier attempt at the same unit, and then all of them were.
+  // Moves the group's positions from base to next and replaces their notes. Only this worker does,
+  // so what is as the unit wants it already was made so by an earlier attempt at it, and then all
+  // of them were.
   Status WritePositions(const UnitOfWork& unit, bool* committed_before) {
     std::size_t moved_now = 0;
     std::size_t moved_before = 0;
@@ -142,15 +145,17 @@ class LocalCommitter final : public Committer {
       position_.Bind(2, membership_->requests.partition_ids[partition]);
       position_.Bind(3, position.next.value());
       position_.Bind(4, position.base.value());
+      position_.BindText(5, position.note);
       MILLRACE_RETURN_IF_ERROR(writer_.connection().Run(position_));
-      if (position.base == position.next) continue;
+      if (position.base == position.next && position.note.empty()) continue;  // Changes nothing.
       if (sqlite3_changes(writer_.connection().handle()) == 1) {
         ++moved_now;
         continue;
       }
       std::int64_t stored = 0;
-      MILLRACE_RETURN_IF_ERROR(ReadPosition(partition, &stored));
-      if (stored != position.next.value()) {
+      bool same_note = false;
+      MILLRACE_RETURN_IF_ERROR(ReadPosition(partition, position.note, &stored, &same_note));
+      if (stored != position.next.value() || !same_note) {
         return {StatusCode::kInternal,
                 fmt::format("group '{}' stands at {} of {}:{}, and this unit goes from {} to {}: "
                             "somebody else moved it; nothing was written",
@@ -168,13 +173,15 @@ class LocalCommitter final : public Committer {
     return {};
   }
 
-  Status ReadPosition(std::size_t partition, std::int64_t* position) {
+  Status ReadPosition(std::size_t partition, std::string_view note, std::int64_t* position,
+                      bool* same_note) {
     const ResetAtExit reset(stored_);
     stored_.Bind(1, membership_->group_id);
     stored_.Bind(2, membership_->requests.partition_ids[partition]);
     const int code = stored_.Step();
     if (code != SQLITE_ROW) return writer_.connection().Error(code);
     *position = stored_.Int(0);
+    *same_note = stored_.Bytes(1) == note;
     return {};
   }
 

@@ -79,8 +79,8 @@ class LocalLog final : public Log {
   }
 
   Result<std::vector<TopicInfo>> DescribeTopics(const std::vector<std::string>& names) override;
-  Result<std::map<std::int32_t, Offset>> CommittedOffsets(const std::string& group,
-                                                          const std::string& topic) override;
+  Result<std::map<std::int32_t, CommittedPosition>> CommittedOffsets(
+      const std::string& group, const std::string& topic) override;
   Result<std::vector<std::string>> Groups() override;
 
   Result<std::unique_ptr<Producer>> NewProducer() override {
@@ -152,22 +152,23 @@ Result<std::vector<TopicInfo>> LocalLog::DescribeTopics(const std::vector<std::s
   return infos;
 }
 
-Result<std::map<std::int32_t, Offset>> LocalLog::CommittedOffsets(const std::string& group,
-                                                                  const std::string& topic) {
+Result<std::map<std::int32_t, CommittedPosition>> LocalLog::CommittedOffsets(
+    const std::string& group, const std::string& topic) {
   const std::lock_guard<std::mutex> guard(mutex_);
   MILLRACE_RETURN_IF_ERROR(OpenControl());
   Statement positions;
   MILLRACE_RETURN_IF_ERROR(control_.connection().Prepare(
-      "SELECT p.number, c.position FROM committed AS c "
+      "SELECT p.number, c.position, c.note FROM committed AS c "
       "JOIN groups AS g ON g.id = c.group_id JOIN partitions AS p ON p.id = c.partition_id "
       "JOIN topics AS t ON t.id = p.topic WHERE g.name = ?1 AND t.name = ?2",
       &positions));
   positions.BindText(1, group);
   positions.BindText(2, topic);
-  std::map<std::int32_t, Offset> offsets;
+  std::map<std::int32_t, CommittedPosition> offsets;
   int code = SQLITE_OK;
   while ((code = positions.Step()) == SQLITE_ROW) {
-    offsets[static_cast<std::int32_t>(positions.Int(0))] = Offset(positions.Int(1));
+    offsets[static_cast<std::int32_t>(positions.Int(0))] = {Offset(positions.Int(1)),
+                                                            std::string(positions.Bytes(2))};
   }
   if (code != SQLITE_DONE) return control_.connection().Error(code);
   return offsets;

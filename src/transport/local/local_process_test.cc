@@ -135,7 +135,7 @@ TEST_P(LocalLogCrash, LeavesAllOfAUnitOrNothing) {
   auto log = OpenLog(dir.path());
   const auto outcomes = [&] {
     return Outcomes{ReadAll(*log, kResults).size(), ReadAll(*log, kDeadLetters).size(),
-                    log->CommittedOffsets("g", kRequests)->at(0).value()};
+                    log->CommittedOffsets("g", kRequests)->at(0).position.value()};
   };
   EXPECT_EQ(outcomes(), survives ? (Outcomes{20, 1, 21}) : (Outcomes{0, 0, 0}));
   if (survives) return;

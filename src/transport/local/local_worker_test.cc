@@ -106,7 +106,7 @@ TEST_F(LocalWorkerTest, CommitsOutputsAndPositionsTogether) {
   EXPECT_TRUE(dead[0].has_key);
   const auto offsets = log_->CommittedOffsets("g", kRequests);
   ASSERT_TRUE(offsets.ok());
-  EXPECT_EQ(offsets->at(1), Offset(3));
+  EXPECT_EQ(offsets->at(1).position, Offset(3));
   EXPECT_EQ(*log_->Groups(), std::vector<std::string>{"g"});
 }
 
@@ -131,7 +131,7 @@ TEST_F(LocalWorkerTest, NeverMovesAPositionBack) {
   EXPECT_EQ(result.outcome, CommitOutcome::kFatal);
   EXPECT_NE(result.status.message().find("somebody else"), std::string::npos);
   EXPECT_TRUE(ReadAll(*log_, kResults).empty());
-  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0), Offset(3));
+  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0).position, Offset(3));
 }
 
 TEST_F(LocalWorkerTest, AttemptWhoseAnswerWasLostIsNotWrittenTwice) {
@@ -142,7 +142,7 @@ TEST_F(LocalWorkerTest, AttemptWhoseAnswerWasLostIsNotWrittenTwice) {
   // The worker did not hear of it, and tries the same unit again.
   EXPECT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
   EXPECT_EQ(ReadAll(*log_, kResults).size(), 1u);
-  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0), Offset(3));
+  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0).position, Offset(3));
 }
 
 TEST_F(LocalWorkerTest, DropsTheWorkOfAnotherEpoch) {
@@ -182,7 +182,7 @@ TEST_F(LocalWorkerTest, CommitsNothingWhenFenced) {
   EXPECT_EQ(result.outcome, CommitOutcome::kFatal);
   EXPECT_EQ(result.status.code(), StatusCode::kFenced);
   EXPECT_TRUE(ReadAll(*log_, kResults).empty());
-  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0), Offset(0));
+  EXPECT_EQ(log_->CommittedOffsets("g", kRequests)->at(0).position, Offset(0));
   EXPECT_EQ(second->committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
   // The idle first worker learns it by itself.
   PollLimits limits;

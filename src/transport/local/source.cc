@@ -25,13 +25,15 @@ class LocalSource final : public Source {
   Status Start(Listener* listener) override {
     MILLRACE_CHECK(listener != nullptr && listener_ == nullptr && !closed_);
     std::vector<Scanner::Partition> partitions;
-    MILLRACE_RETURN_IF_ERROR(ReadPositions(&partitions));
+    std::vector<std::string> notes;
+    MILLRACE_RETURN_IF_ERROR(ReadPositions(&partitions, &notes));
     std::vector<PartitionAssignment> assigned;
     for (std::size_t i = 0; i < partitions.size(); ++i) {
       assigned.push_back({Slot(i),
                           kOnlyEpoch,
                           {membership_->requests.spec.name, static_cast<std::int32_t>(i)},
-                          Offset(partitions[i].position)});
+                          Offset(partitions[i].position),
+                          std::move(notes[i])});
     }
     scanner_.Assign(std::move(partitions));
     listener_ = listener;
@@ -77,10 +79,11 @@ class LocalSource final : public Source {
     return PartitionSlot(static_cast<std::int32_t>(index));
   }
 
-  Status ReadPositions(std::vector<Scanner::Partition>* partitions) {
+  Status ReadPositions(std::vector<Scanner::Partition>* partitions,
+                       std::vector<std::string>* notes) {
     Statement positions;
     MILLRACE_RETURN_IF_ERROR(scanner_.connection().Prepare(
-        "SELECT p.id, max(p.start, coalesce(c.position, 0)) FROM partitions AS p "
+        "SELECT p.id, coalesce(c.position, p.start), coalesce(c.note, '') FROM partitions AS p "
         "LEFT JOIN committed AS c ON c.partition_id = p.id AND c.group_id = ?1 "
         "WHERE p.topic = ?2 ORDER BY p.number",
         &positions));
@@ -91,6 +94,7 @@ class LocalSource final : public Source {
       Scanner::Partition& partition = partitions->emplace_back();
       partition.id = positions.Int(0);
       partition.position = positions.Int(1);
+      notes->emplace_back(positions.Bytes(2));
     }
     return code == SQLITE_DONE ? Status() : scanner_.connection().Error(code);
   }
