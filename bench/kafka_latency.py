@@ -7,7 +7,8 @@
 An open loop: request i is due at start + i / rate, whatever became of those before, and a late
 answer counts in full, from when its request was due to when a read_committed consumer of this
 process has its result. The worker is another process and knows nothing of this one. Prints one JSON
-object. Needs confluent-kafka (tests/requirements.txt).
+object. With --slow, one request of that model, `input` [77, 0, 0, 0], is put before those that
+count. Needs confluent-kafka (tests/requirements.txt).
 """
 
 import argparse
@@ -79,6 +80,10 @@ def publish(args, count):
         key, value = request(index, args, rng)
         while (wait := when - time.monotonic()) > 0:
             time.sleep(wait)
+        if args.slow and index == WARM_UP:
+            slow = {"request_id": f"slow-{args.run}", "tenant_id": "slow", "model_id": args.slow,
+                    "input": [77, 0, 0, 0]}
+            producer.produce(args.requests_topic, json.dumps(slow).encode(), b"slow|slow")
         producer.produce(args.requests_topic, value, key, headers=headers)
         producer.poll(0)
     if producer.flush(LAST_ANSWERS):
@@ -93,6 +98,7 @@ def main():
     parser.add_argument("--results-topic", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--features", type=int, default=30)
+    parser.add_argument("--slow", metavar="MODEL")
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--seconds", type=float, default=20)
     args = parser.parse_args()

@@ -254,6 +254,7 @@ Ledger::Gathered Ledger::Gather(SealedUnit* unit) {
 // What is finished behind a record that is stuck is looked at from now on.
 void Ledger::AgeLocked(MonoTime now) {
   next_age_ = now + std::max(options_.commit_interval, Millis(1));
+  if (!options_.commit_beyond) return;
   const bool first_of_unit = sealed_ + ready_ + loose_ == 0;
   for (Partition& partition : partitions_) {
     if (!partition.tracker.has_value() || partition.tracker->open() == 0) continue;
@@ -367,6 +368,7 @@ void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadlin
   std::unique_lock lock(mutex_);
   ++flushes_;
   for (const PartitionSlot slot : slots) {  // What is finished out of order goes along.
+    if (!options_.commit_beyond) break;
     if (slot.index() >= partitions_.size() || !partitions_[slot.index()].tracker) continue;
     Partition& partition = partitions_[slot.index()];
     CountLocked(partition, false);

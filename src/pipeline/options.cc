@@ -27,6 +27,10 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
               "Outcomes in one unit of work; a full unit is committed at once.");
   set.Bytes("delivery.max_unit_bytes", &options.max_unit_bytes, 64 << 10, std::int64_t{1} << 30,
             "Encoded bytes in one unit of work; a full unit is committed at once.");
+  set.Bool("delivery.commit_beyond", &options.commit_beyond,
+           "Commit the outcomes behind a request that takes long, in the order of each key, and "
+           "note their offsets beside the committed position (the metadata of a Kafka offset). "
+           "Off: they wait for it.");
   set.Duration("delivery.transaction_timeout", &options.transaction_timeout, Millis(1'000),
                Millis(15'000),
                "Kafka: how long the cluster lets one unit of work be open before it aborts it; how "

@@ -16,6 +16,7 @@ struct DeliveryOptions {
   std::int64_t max_in_flight_bytes = 128 << 20;
   std::int64_t max_unit_records = 16384;
   std::int64_t max_unit_bytes = 16 << 20;
+  bool commit_beyond = true;
   Millis transaction_timeout{10'000};
   Millis drain_timeout{10'000};
 };

@@ -7,6 +7,8 @@
 //   fixed_batch=0     a batch dimension that the model insists on; 0 for any           (0)
 //   run_us=0          microseconds that a run takes, and those that each row adds      (0)
 //   row_us=0
+//   slow_value=12     a run with a row that begins with this number takes          (unset)
+//   slow_us=0         so many microseconds more                                      (0)
 //   wait=sleep        sleep, or spin: burn the CPU for that time                   (sleep)
 //   fail_value=13     a run with a row that begins with this number fails         (unset)
 //   crash_value=14    such a run aborts the process                               (unset)
@@ -38,10 +40,11 @@ struct TestModel {
   std::int64_t fixed_batch = 0;
   std::int64_t run_us = 0;
   std::int64_t row_us = 0;
+  std::int64_t slow_us = 0;
   ElementType type = ElementType::kFloat32;
   bool nan = false;
   bool spin = false;
-  std::optional<double> fail_value, crash_value, hang_value;
+  std::optional<double> slow_value, fail_value, crash_value, hang_value;
 };
 
 template <class T>
@@ -80,6 +83,8 @@ bool SetKey(std::string_view key, std::string_view value, TestModel& model) {
   }
   if (key == "run_us") return ParseNumber(value, std::int64_t{0}, kMaxMicros, &model.run_us);
   if (key == "row_us") return ParseNumber(value, std::int64_t{0}, kMaxMicros, &model.row_us);
+  if (key == "slow_us") return ParseNumber(value, std::int64_t{0}, kMaxMicros, &model.slow_us);
+  if (key == "slow_value") return ParseMark(value, &model.slow_value);
   if (key == "type") return ParseType(value, &model.type);
   if (key == "behaviour") return ParseWord(value, "echo", "nan", &model.nan);
   if (key == "wait") return ParseWord(value, "sleep", "spin", &model.spin);
@@ -138,6 +143,7 @@ class TestRunner final : public Runner {
 
  private:
   double FirstOfRow(std::size_t row) const;
+  Micros RunTime(std::size_t rows) const;
   bool AnyRowIs(const std::optional<double>& value, std::size_t rows) const;
   // False when it was terminated. Without a duration only Terminate ends it.
   bool Wait(std::optional<Micros> duration);
@@ -191,6 +197,11 @@ bool TestRunner::AnyRowIs(const std::optional<double>& value, std::size_t rows) 
   return false;
 }
 
+Micros TestRunner::RunTime(std::size_t rows) const {
+  const std::int64_t slow = AnyRowIs(model_.slow_value, rows) ? model_.slow_us : 0;
+  return Micros(model_.run_us + model_.row_us * static_cast<std::int64_t>(rows) + slow);
+}
+
 bool TestRunner::Wait(std::optional<Micros> duration) {
   std::unique_lock lock(mutex_);
   if (!duration) {
@@ -233,8 +244,8 @@ Status TestRunner::Run(std::size_t rows) {
   bool in_time = true;
   if (AnyRowIs(model_.hang_value, rows)) {
     in_time = Wait(std::nullopt);
-  } else if (model_.run_us > 0 || model_.row_us > 0) {
-    in_time = Wait(Micros(model_.run_us + model_.row_us * static_cast<std::int64_t>(rows)));
+  } else if (const Micros duration = RunTime(rows); duration > Micros(0)) {
+    in_time = Wait(duration);
   }
   {
     const std::lock_guard lock(mutex_);

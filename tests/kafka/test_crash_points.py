@@ -71,7 +71,7 @@ def test_one_outcome_each_after_a_crash_in_a_transaction(point, kafka, topics, c
 
 def test_one_outcome_each_after_a_crash_with_a_part_of_a_unit_written(
         kafka, topics, crash, finish):
-    count = 10 * COUNT  # More than is in flight at a time, so that a unit has something to wait for.
+    count = 10 * COUNT  # More than is in flight at a time: a unit has something to wait for.
     publish(kafka, topics.requests, count)
     with crash(kafka, topics, "unit_staged", *GROWING_UNITS, ready=False):
         pass

@@ -58,18 +58,15 @@ def test_one_outcome_each_after_ten_kills(protocol, kafka, topics, serve, run_mi
         kafka.set_group(topics.group, session_ms=2000, heartbeat_ms=300)
     progress = Progress(kafka, topics)
     settings = [*PROTOCOLS[protocol], *(SMALL_UNITS if protocol == "classic" else GROWING_UNITS)]
-    in_the_middle = 0
     with Load(kafka, topics, requests_in_all, 30, poison_every=POISON_EVERY) as load:
         for _ in range(KILLS):
             with serve(kafka, topics, *settings) as worker:
                 wait_outcomes(worker)
                 time.sleep(random.uniform(0.0, 0.4))
                 worker.kill()
-            in_the_middle += load.going_on or progress.lag() > 0
     with serve(kafka, topics, *settings) as worker:
         progress.wait_idle()
         assert worker.stop() == 0
-    assert in_the_middle == KILLS, "a kill came when there was nothing to do"
     finish(kafka, topics, load, progress, run_millrace)
 
 

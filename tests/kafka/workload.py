@@ -26,12 +26,13 @@ PROTOCOLS = {
 # Many transactions, so that whatever happens, happens within one.
 SMALL_UNITS = ["-s", "delivery.max_unit_records=256", "-s", "batch.max_rows=32"]
 # Units that are written in steps, and stay in the making for a while.
-GROWING_UNITS = ["-s", "delivery.max_unit_records=8192", "-s", "delivery.commit_interval=200ms",
+GROWING_UNITS = ["-s", "delivery.max_unit_records=16384", "-s", "delivery.commit_interval=500ms",
                  "-s", "batch.max_rows=32"]
 # What dies in its sleep comes back without a pause.
 EAGER = ["-s", "retry.max_backoff=1s"]
 CLIENT_TIMEOUT = 30.0
 LOAD_TIMEOUT = 300.0
+PIECES = 20  # Of a load that goes on, for the pauses between looking whether it is enough.
 
 
 def dice():
@@ -84,7 +85,8 @@ def wait_event(worker, name, count=1, timeout=60.0):
 
 
 class Load:
-    """A thread that publishes `count` requests in about `seconds`, with publish()'s keywords.
+    """A thread that publishes `count` requests in about `seconds`, with publish()'s keywords, and
+    goes on at that pace until the block ends: what is to happen under load may take its time.
 
     `with Load(...) as load:` joins it at the end, and fails when something was not delivered.
     """
@@ -92,6 +94,7 @@ class Load:
     def __init__(self, cluster, topics, count, seconds, **keywords):
         self.count = count
         self.poisoned = {}
+        self._enough = threading.Event()
         self._error = None
         self._thread = threading.Thread(target=self._run, daemon=True, args=(
             cluster, topics.requests, count, {"seconds": seconds, **keywords}))
@@ -104,19 +107,22 @@ class Load:
         if kind is None:
             self.join()
 
-    @property
-    def going_on(self):
-        return self._thread.is_alive()
-
     def join(self):
+        self._enough.set()
         self._thread.join(LOAD_TIMEOUT)
-        assert not self.going_on, f"the requests were not published within {LOAD_TIMEOUT:.0f} s"
+        assert not self._thread.is_alive(), f"still publishing after {LOAD_TIMEOUT:.0f} s"
         if self._error is not None:
             raise self._error
 
     def _run(self, cluster, topic, count, keywords):
         try:
-            self.poisoned = publish(cluster, topic, count, **keywords).poisoned
+            self.poisoned.update(publish(cluster, topic, count, **keywords).poisoned)
+            keywords["seconds"] /= PIECES
+            while not self._enough.is_set():
+                piece = max(1, count // PIECES)
+                done = publish(cluster, topic, piece, first=self.count, **keywords)
+                self.poisoned.update(done.poisoned)
+                self.count += piece
         except BaseException as error:  # For join().
             self._error = error
 
@@ -129,13 +135,17 @@ class Progress:
         self._consumer = Consumer(cluster.client_config(group_id=topics.group,
                                                         isolation_level="read_uncommitted"))
 
-    def lags(self):
-        """{partition: lag} of the partitions that have records."""
+    def committed(self):
+        """Committed positions with their metadata, of all partitions."""
         found = self._consumer.list_topics(self._topic, timeout=CLIENT_TIMEOUT)
         places = [TopicPartition(self._topic, number)
                   for number in found.topics[self._topic].partitions]
+        return self._consumer.committed(places, timeout=CLIENT_TIMEOUT)
+
+    def lags(self):
+        """{partition: lag} of the partitions that have records."""
         lags = {}
-        for one in self._consumer.committed(places, timeout=CLIENT_TIMEOUT):
+        for one in self.committed():
             end = self._consumer.get_watermark_offsets(one, timeout=CLIENT_TIMEOUT, cached=False)[1]
             if end > 0:
                 lags[one.partition] = end - max(one.offset, 0)
@@ -164,12 +174,14 @@ def lags_by_tool(cluster, topics):
     return {int(partition): lag for partition, (end, lag) in found.items() if end != "0"}
 
 
-def verdict(cluster, topics, *, requests=None, poisoned=None, faults=None):
+def verdict(cluster, topics, *, requests=None, poisoned=None, faults=None,
+            answer=expected_output):
     """Holds what lies in the topics to exactly-once; returns the judge's report.
 
     requests: how many there must be. poisoned: {number: reason} of all dead letters there may be.
+    answer(body): what a request's output must be.
     """
-    report = judge(cluster, topics, answer=expected_output)
+    report = judge(cluster, topics, answer=answer)
     print(f"{report}\n{report.ordered_pairs} ordered pairs, aborted: {report.aborted_results} "
           f"results, {report.aborted_dead_letters} dead letters")
     assert report.faults == (faults or {}), report

@@ -22,8 +22,8 @@ install_rdkafka_sanitized() {
     "-fsanitize=$sanitizer -fno-omit-frame-pointer"
 }
 
-# build_rdkafka STAGING NAME CFLAGS; the first of CFLAGS is for the linker, too. With pthread's locks
-# and not C11's: those are one call further away, and ThreadSanitizer does not know them.
+# build_rdkafka STAGING NAME CFLAGS; the first of CFLAGS is for the linker, too. With the locks of
+# pthread and not of C11: those are one call further away, and ThreadSanitizer does not know them.
 build_rdkafka() {
   local archive=confluentinc-kafka-javascript-$kafka_package.tgz work log=$1/build.log
   local staging=$1 name=$2 flags=$3

@@ -1,0 +1,59 @@
+"""A slow request holds back its partition's position, not the outcomes behind it; whoever takes the
+partition over goes on from both, the position and its note."""
+
+import pytest
+
+from publish import expected_output, publish, request
+from workload import PROTOCOLS, Progress, assigned, outcomes, settled, verdict, verify, wait_until
+
+SLOW_SECONDS = 8
+SLOW_INPUT = [77, 0, 0, 0]
+COUNT = 3_000
+
+
+@pytest.fixture
+def models(models):
+    """The model of publish(), and one that takes its time for one kind of row."""
+    folder = models / "slow" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.test").write_text(
+        f"elements=4\nslow_value=77\nslow_us={SLOW_SECONDS * 1_000_000}\n")
+    return models
+
+
+def first_is_slow(number, tenants=7):
+    if number != 0:
+        return request(number, tenants)
+    return request(0, tenants, tenant_id="slow", model_id="slow", input=SLOW_INPUT)
+
+
+def answer(body):
+    return [77.0] if body["model_id"] == "slow" else expected_output(body)
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_a_partition_with_a_gap_goes_from_one_worker_to_another(
+        protocol, kafka, topics, serve, run_millrace):
+    if protocol == "consumer":
+        kafka.set_group(topics.group, session_ms=2500, heartbeat_ms=500)
+    settings = [*PROTOCOLS[protocol], "-s", "executor.threads=2"]
+    publish(kafka, topics.requests, COUNT, make=first_is_slow)
+    progress = Progress(kafka, topics)
+    with serve(kafka, topics, *settings) as first:
+        wait_until(lambda: outcomes(first) == COUNT - 1, SLOW_SECONDS, every=0.02,
+                   what="all but the slow one")
+        (stuck,) = [one.partition for one in progress.committed()
+                    if (one.metadata or "").startswith("mr1:")]
+        assert progress.lags()[stuck] > 1, "the position stands before the slow one"
+        verify(run_millrace, kafka, topics)
+        # A second worker takes some of the partitions over, and all of them when the first is gone.
+        with serve(kafka, topics, *settings) as second:
+            wait_until(lambda: assigned(second) > 0)
+            publish(kafka, topics.requests, COUNT, first=COUNT)
+            first.kill()
+            progress.wait_idle()
+            assert outcomes(second) <= COUNT + 1, "nothing that was answered is run again"
+            assert second.stop() == 0
+    verdict(kafka, topics, requests=2 * COUNT, poisoned={}, answer=answer)
+    settled(kafka, topics)
+    verify(run_millrace, kafka, topics)
