@@ -264,6 +264,11 @@ class KafkaCluster:
                     text += [f"--- end of {path}", *end]
         return "\n".join(text)
 
+    def said(self, text):
+        """Lines of the nodes' logs that contain `text`."""
+        return [line for node in self.nodes
+                for line in node.log.read_text(errors="replace").splitlines() if text in line]
+
     def _which(self, number):
         return [node for node in self.nodes if number in (None, node.number)]
 

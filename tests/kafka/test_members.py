@@ -173,3 +173,41 @@ def test_workers_of_one_host_take_slots_of_their_own(kafka, topics, serve):
         with serve(kafka, topics, *SHORT_SESSION) as third:
             assert name(third) == name(second)
             assert first.stop() == third.stop() == 0
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_rolling_restart_keeps_work_going_and_leaves_no_transaction_behind(
+        protocol, kafka, make_topics, serve, run_millrace):
+    """Three workers, one after the other stopped and replaced by one in the same slot."""
+    topics = make_topics(kafka, PARTITIONS)
+    progress = Progress(kafka, topics)
+
+    def start(slot):
+        return serve(kafka, topics, *LONG_SESSION[protocol], "-s", f"kafka.slot=w{slot}")
+
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(LiveReader(kafka, topics.results))
+        load = stack.enter_context(Load(kafka, topics, 30_000, 12, tenants=TENANTS))
+        crew = [stack.enter_context(start(slot)) for slot in range(3)]
+        wait_shared(crew)
+        wait_outcomes(crew[2])
+        begin = time.monotonic()
+        for slot in range(3):
+            assert crew[slot].stop() == 0
+            crew[slot] = stack.enter_context(start(slot))
+            wait_shared(crew)
+        end = time.monotonic()
+        load.join()
+        progress.wait_idle()
+        for worker in crew:
+            assert worker.stop() == 0
+        assert reader.error is None
+    verdict(kafka, topics, requests=load.count, poisoned={})
+    settled(kafka, topics)
+    verify(run_millrace, kafka, topics)
+    given_up = [line for line in kafka.said("due to timeout") if topics.group in line]
+    assert not given_up, "a transaction was left for the coordinator to end"
+    gaps = reader.longest_gap(begin, end)
+    print(f"{protocol}: longest gaps during a rolling restart, by partition: "
+          + ", ".join(f"{gap:.2f} s" for gap in gaps.values()))
+    assert len(gaps) == PARTITIONS and max(gaps.values()) < HANDED_OVER, gaps
