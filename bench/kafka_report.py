@@ -70,6 +70,13 @@ def print_models(models):
                   "  ".join(f"{name} {us:.2f}" for name, us in parts))
 
 
+def stolen(before):
+    """Share of the processors' time that the host gave to others since `before`, of /proc/stat."""
+    then, now = (list(map(int, line.split()[1:9]))
+                 for line in (before, pathlib.Path("/proc/stat").read_text().splitlines()[0]))
+    return (now[7] - then[7]) / max(1, sum(now) - sum(then))
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     models = {}
@@ -88,10 +95,13 @@ def main():
         [mode] + [f"{latency[mode][key]:.1f}" for key in ("p50_ms", "p95_ms", "p99_ms", "max_ms")]
         for mode in MODES])
     first = next(iter(models.values()))[MODES[0]]
+    steal = stolen((out / "stat").read_text())
+    print(f"\n{steal:.1%} of the processors' time was stolen by the host meanwhile")
     path = out / "summary.json"
     path.write_text(json.dumps({
         "date": datetime.date.today().isoformat(), "revision": first["revision"],
-        "machine": {"cpu": cpu_model(), "system": platform.platform()},
+        "machine": {"cpu": cpu_model(), "system": platform.platform(),
+                    "stolen": round(steal, 4)},
         "models": models, "latency": latency}, indent=1) + "\n")
     print(f"\nmedians of {first['runs']} runs; all figures in {path}")
 
