@@ -1,10 +1,32 @@
 #include "scheduler/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 
 namespace millrace {
+namespace {
+
+// What a row counts at least, so that turns pass on even where running costs nothing measurable;
+// and what one is thought to cost before the first batch of its model has been settled.
+constexpr double kMinRowCost = 100;
+constexpr double kFirstRowCost = 1000;
+
+// To sleep and be woken costs about this much: to wait for less saves nothing.
+constexpr double kWakeCost = 50'000;
+// The rate of arrivals is that of some ten polls; a longer pause than this says only "idle".
+constexpr double kKeepArrivals = 0.875;
+constexpr Nanos kIdlePause = Millis(100);
+
+// Between a deadline and the end of the run that must meet it: for the commit, and as many average
+// errors of the prediction as TCP allows for a retransmission.
+constexpr double kDeadlineMargin = 2'000'000;
+constexpr double kDeviations = 4;
+
+Nanos ToNanos(double time) { return Nanos(static_cast<std::int64_t>(time)); }
+
+}  // namespace
 
 const char* CloseReasonName(CloseReason reason) {
   switch (reason) {
@@ -12,6 +34,8 @@ const char* CloseReasonName(CloseReason reason) {
       return "full";
     case CloseReason::kTimer:
       return "timer";
+    case CloseReason::kDeadline:
+      return "deadline";
     case CloseReason::kIdle:
       return "idle";
     case CloseReason::kDrain:
@@ -22,115 +46,269 @@ const char* CloseReasonName(CloseReason reason) {
 
 ModelSlot Scheduler::AddModel(const BatchPolicy& policy) {
   MILLRACE_CHECK(policy.max_rows > 0);
+  MILLRACE_CHECK(policy.weight > 0);
   models_.emplace_back();
   models_.back().policy = policy;
   return ModelSlot(static_cast<std::int32_t>(models_.size()) - 1);
 }
 
+void Scheduler::SetWeight(TenantSlot tenant, double weight) {
+  MILLRACE_CHECK(weight >= kMinWeight && weight <= kMaxWeight);
+  if (tenant.index() >= weights_.size()) weights_.resize(tenant.index() + 1, 0);
+  weights_[tenant.index()] = std::llround(weight * static_cast<double>(kWeightUnits));
+}
+
+std::int64_t Scheduler::WeightOf(std::int32_t tenant) const {
+  const auto index = static_cast<std::size_t>(tenant);
+  return index < weights_.size() && weights_[index] > 0 ? weights_[index] : kWeightUnits;
+}
+
 void Scheduler::Admit(ModelSlot model_slot, TenantSlot tenant_slot, QueuedRow* row, MonoTime now) {
   MILLRACE_DCHECK(model_slot.index() < models_.size());
-  MILLRACE_DCHECK(row->next_queued == nullptr);
   ModelQueue& model = models_[model_slot.index()];
   if (tenant_slot.index() >= model.tenants.size()) model.tenants.resize(tenant_slot.index() + 1);
   TenantQueue& tenant = model.tenants[tenant_slot.index()];
   row->queued_at = now;
-  row->next_queued = nullptr;
-  if (tenant.head == nullptr) {
-    tenant.head = row;
-    Activate(model, tenant_slot.value());
+  NoteArrival(model, now);
+  if (tenant.rows.empty()) Activate(model, tenant_slot.value());
+  tenant.rows.Push(row);
+  if (model.waiting == 0) {
+    model.bounds_known = true;
+    model.first_queued = now;
+    model.earliest_deadline = row->deadline;
   } else {
-    tenant.tail->next_queued = row;
+    model.earliest_deadline = std::min(model.earliest_deadline, row->deadline);
   }
-  tenant.tail = row;
   ++model.waiting;
   ++waiting_;
+  if (!ready_.contains(model_slot.value())) Refresh(model_slot.value(), now);
 }
 
-// Puts a tenant at the end of the ring: it is served after all that wait already.
-void Scheduler::Activate(ModelQueue& model, std::int32_t tenant) {
-  TenantQueue& entry = model.tenants[static_cast<std::size_t>(tenant)];
-  if (model.last_active < 0) {
-    entry.next_active = tenant;
-  } else {
-    TenantQueue& last = model.tenants[static_cast<std::size_t>(model.last_active)];
-    entry.next_active = last.next_active;
-    last.next_active = tenant;
+// A tenant comes back from being idle: it starts level with the least served of those who wait, and
+// after them.
+void Scheduler::Activate(ModelQueue& model, std::int32_t id) {
+  MILLRACE_DCHECK(!model.active.contains(id));
+  TenantQueue& tenant = model.tenants[static_cast<std::size_t>(id)];
+  const double level = model.active.empty() ? model.counter : model.active.top_key().time;
+  tenant.counter = std::max(tenant.counter, level);
+  model.active.Set(id, Turn{tenant.counter, ++turn_});
+  model.active_weight += WeightOf(id);
+}
+
+// Rows of one poll come at the same time; what counts is the time between polls.
+void Scheduler::NoteArrival(ModelQueue& model, MonoTime now) {
+  if (now != model.last_arrival) {
+    const Nanos pause = std::min<Nanos>(now - model.last_arrival, kIdlePause);
+    MILLRACE_DCHECK(pause > Nanos(0));
+    model.arrived_rows = model.arrived_rows * kKeepArrivals + model.last_rows;
+    model.arrived_time = model.arrived_time * kKeepArrivals + static_cast<double>(pause.count());
+    model.last_rows = 0;
+    model.last_arrival = now;
   }
-  model.last_active = tenant;
+  ++model.last_rows;
 }
 
-// Takes one row of the tenant whose turn it is and passes the turn on.
-QueuedRow* Scheduler::TakeNext(ModelQueue& model) {
-  MILLRACE_DCHECK(model.last_active >= 0);
-  TenantQueue& last = model.tenants[static_cast<std::size_t>(model.last_active)];
-  const std::int32_t turn = last.next_active;
-  TenantQueue& tenant = model.tenants[static_cast<std::size_t>(turn)];
-  QueuedRow* const row = tenant.head;
-  MILLRACE_DCHECK(row != nullptr);
-  tenant.head = row->next_queued;
-  row->next_queued = nullptr;
-  if (tenant.head != nullptr) {
-    model.last_active = turn;  // To the end of the ring.
-    return row;
+// Asked only while fewer rows wait than fill a batch, and once after a batch that left some.
+void Scheduler::LearnBounds(ModelQueue& model) {
+  MILLRACE_DCHECK(model.waiting > 0 && model.waiting < model.policy.max_rows);
+  model.first_queued = MonoTime::max();
+  model.earliest_deadline = MonoTime::max();
+  const auto look = [&model](const QueuedRow& row) {
+    model.first_queued = std::min(model.first_queued, row.queued_at);
+    model.earliest_deadline = std::min(model.earliest_deadline, row.deadline);
+  };
+  model.active.ForEach([&](std::int32_t tenant) {
+    model.tenants[static_cast<std::size_t>(tenant)].rows.ForEach(look);
+  });
+  model.bounds_known = true;
+}
+
+// How long the first row should wait for company while an executor is idle; 0: not at all.
+Nanos Scheduler::Patience(const ModelQueue& model) {
+  const double saved = model.run_time.fixed();
+  if (saved < kWakeCost || model.arrived_rows <= 0) return Nanos(0);
+  const double next_row = model.arrived_time / model.arrived_rows;
+  if (next_row * static_cast<double>(model.waiting) >= saved) return Nanos(0);
+  return ToNanos(saved);
+}
+
+Scheduler::Due Scheduler::DueOf(ModelQueue& model) const {
+  MILLRACE_DCHECK(model.waiting > 0);
+  if (model.waiting >= model.policy.max_rows) return {MonoTime::min(), CloseReason::kFull};
+  if (draining_) return {MonoTime::min(), CloseReason::kDrain};
+  const Nanos patience = model.policy.adaptive ? Patience(model) : Nanos::max();
+  if (patience == Nanos(0)) return {MonoTime::min(), CloseReason::kIdle};
+  if (!model.bounds_known) LearnBounds(model);
+  Due due{model.first_queued + model.policy.max_wait, CloseReason::kTimer};
+  if (model.earliest_deadline < MonoTime::max()) {
+    const double run = model.run_time.Predict(model.waiting) +
+                       kDeviations * model.run_time.deviation() + kDeadlineMargin;
+    const MonoTime latest = model.earliest_deadline - ToNanos(run);
+    if (latest < due.at) due = {latest, CloseReason::kDeadline};
   }
-  tenant.tail = nullptr;
-  last.next_active = tenant.next_active;
-  if (turn == model.last_active) model.last_active = -1;
-  return row;
+  if (model.policy.adaptive) {
+    const MonoTime patient = model.first_queued + patience;
+    if (patient < due.at) due = {patient, CloseReason::kIdle};
+  }
+  return due;
 }
 
-// The rows in front of each tenant's queue are its oldest; the ring is short next to the batch.
-MonoTime Scheduler::OldestRow(const ModelQueue& model) {
-  MILLRACE_DCHECK(model.last_active >= 0);
-  MonoTime oldest = MonoTime::max();
-  std::int32_t tenant = model.last_active;
-  do {
-    const TenantQueue& entry = model.tenants[static_cast<std::size_t>(tenant)];
-    oldest = std::min(oldest, entry.head->queued_at);
-    tenant = entry.next_active;
-  } while (tenant != model.last_active);
-  return oldest;
+// Puts a model that is not ready where it belongs.
+void Scheduler::Refresh(std::int32_t slot, MonoTime now) {
+  MILLRACE_DCHECK(!ready_.contains(slot));
+  ModelQueue& model = models_[static_cast<std::size_t>(slot)];
+  const Due due = DueOf(model);
+  if (due.at > now) {
+    timers_.Set(slot, due.at);
+    return;
+  }
+  timers_.Remove(slot);
+  model.reason = due.reason;
+  model.tag = std::max(model.tag, tag_);  // What it did not use while it had nothing due is gone.
+  ready_.Set(slot, Turn{model.tag, ++turn_});
 }
 
-std::optional<CloseReason> Scheduler::Due(const ModelQueue& model, MonoTime now) const {
-  if (model.waiting == 0) return std::nullopt;
-  if (model.waiting >= model.policy.max_rows) return CloseReason::kFull;
-  if (draining_) return CloseReason::kDrain;
-  if (model.policy.adaptive) return CloseReason::kIdle;
-  if (now >= OldestRow(model) + model.policy.max_wait) return CloseReason::kTimer;
-  return std::nullopt;
+double Scheduler::RowEstimate(const ModelQueue& model, std::size_t rows) {
+  if (!model.cost.known()) return kFirstRowCost;
+  return std::max(kMinRowCost, model.cost.Predict(rows) / static_cast<double>(rows));
 }
 
 bool Scheduler::Next(MonoTime now, FormedBatch* batch) {
   batch->rows.clear();
-  for (std::size_t tried = 0; tried < models_.size(); ++tried) {
-    const std::size_t index = (next_model_ + tried) % models_.size();
-    ModelQueue& model = models_[index];
-    const std::optional<CloseReason> reason = Due(model, now);
-    if (!reason.has_value()) continue;
-    const std::size_t rows = std::min(model.waiting, model.policy.max_rows);
-    for (std::size_t i = 0; i < rows; ++i) batch->rows.push_back(TakeNext(model));
-    model.waiting -= rows;
-    waiting_ -= rows;
-    next_model_ = index + 1;
-    batch->model = ModelSlot(static_cast<std::int32_t>(index));
-    batch->reason = *reason;
-    MILLRACE_DCHECK((model.waiting == 0) == (model.last_active < 0));
-    return true;
+  batch->expired.clear();
+  batch->shares.clear();
+  while (!timers_.empty() && timers_.top_key() <= now) {
+    const std::int32_t slot = timers_.top();
+    Refresh(slot, now);  // Removes the timer, or moves it beyond now.
   }
-  return false;
+  if (ready_.empty()) return false;
+  const std::int32_t slot = ready_.top();
+  ModelQueue& model = models_[static_cast<std::size_t>(slot)];
+  batch->model = ModelSlot(slot);
+  batch->reason = model.waiting >= model.policy.max_rows ? CloseReason::kFull : model.reason;
+  tag_ = std::max(tag_, model.tag);
+  const std::size_t before = model.waiting;
+  Fill(model, now, batch);
+  MILLRACE_DCHECK(before - model.waiting == batch->rows.size() + batch->expired.size());
+  waiting_ -= before - model.waiting;
+  model.tag += batch->estimate / model.policy.weight;
+  model.bounds_known = false;
+  MILLRACE_DCHECK((model.waiting == 0) == model.active.empty());
+  const Due due = model.waiting > 0 ? DueOf(model) : Due{MonoTime::max(), CloseReason::kIdle};
+  if (due.at <= now) {
+    model.reason = due.reason;
+    ready_.Set(slot, Turn{model.tag, ++turn_});
+  } else {
+    ready_.Remove(slot);
+    if (model.waiting > 0) timers_.Set(slot, due.at);
+  }
+  return true;
+}
+
+bool Scheduler::Full(const ModelQueue& model, const FormedBatch& batch) const {
+  return model.waiting == 0 || batch.rows.size() >= model.policy.max_rows ||
+         batch.expired.size() >= model.policy.max_rows;
+}
+
+void Scheduler::Fill(ModelQueue& model, MonoTime now, FormedBatch* batch) {
+  const std::size_t rows = std::min(model.waiting, model.policy.max_rows);
+  const double row_estimate = RowEstimate(model, rows);
+  const std::int64_t all_weight = model.active_weight;
+  bool capping = model.waiting > rows;
+  while (!Full(model, *batch)) {
+    if (model.active.empty()) {  // Everyone who waits has its share: nobody is kept from more.
+      for (const std::int32_t id : capped_) {
+        model.active.Set(id, Turn{model.tenants[static_cast<std::size_t>(id)].counter, ++turn_});
+      }
+      capped_.clear();
+      capping = false;
+    }
+    const std::int32_t id = model.active.top();
+    const TenantQueue& tenant = model.tenants[static_cast<std::size_t>(id)];
+    model.counter = std::max(model.counter, tenant.counter);
+    std::uint32_t cap = static_cast<std::uint32_t>(model.policy.max_rows);
+    if (capping) {
+      const auto share = static_cast<std::int64_t>(rows) * WeightOf(id);
+      cap = static_cast<std::uint32_t>((share + all_weight - 1) / all_weight);
+    }
+    TakeRun(model, id, cap, row_estimate, now, batch);
+    if (tenant.rows.empty()) {
+      model.active.Remove(id);
+      model.active_weight -= WeightOf(id);
+    } else if (tenant.in_batch >= cap) {
+      model.active.Remove(id);
+      capped_.push_back(id);
+    } else {
+      model.active.Set(id, Turn{tenant.counter, ++turn_});
+    }
+  }
+  for (const std::int32_t id : capped_) {
+    model.active.Set(id, Turn{model.tenants[static_cast<std::size_t>(id)].counter, ++turn_});
+  }
+  capped_.clear();
+  for (FormedBatch::Share& share : batch->shares) {
+    TenantQueue& tenant = model.tenants[share.tenant.index()];
+    share.rows = tenant.in_batch;
+    tenant.in_batch = 0;
+  }
+  batch->estimate = row_estimate * static_cast<double>(batch->rows.size());
+}
+
+// Takes rows of the tenant in front until another one is.
+void Scheduler::TakeRun(ModelQueue& model, std::int32_t id, std::uint32_t cap, double row_estimate,
+                        MonoTime now, FormedBatch* batch) {
+  TenantQueue& tenant = model.tenants[static_cast<std::size_t>(id)];
+  const double charge =
+      row_estimate * static_cast<double>(kWeightUnits) / static_cast<double>(WeightOf(id));
+  const Turn* const second = model.active.second_key();
+  MILLRACE_DCHECK(tenant.in_batch < cap);
+  do {
+    QueuedRow* const row = tenant.rows.Pop();
+    --model.waiting;
+    if (row->deadline <= now) {
+      batch->expired.push_back(row);  // Costs no run: not charged.
+      continue;
+    }
+    batch->rows.push_back(row);
+    if (tenant.in_batch++ == 0) batch->shares.push_back({TenantSlot(id), 0});
+    tenant.counter += charge;
+  } while (!tenant.rows.empty() && tenant.in_batch < cap && !Full(model, *batch) &&
+           (second == nullptr || tenant.counter < second->time));
+}
+
+void Scheduler::Settle(const FormedBatch& batch, Nanos cpu, Nanos elapsed) {
+  if (batch.rows.empty()) return;
+  MILLRACE_DCHECK(batch.model.index() < models_.size());
+  MILLRACE_DCHECK(!batch.shares.empty());
+  ModelQueue& model = models_[batch.model.index()];
+  const auto rows = static_cast<double>(batch.rows.size());
+  const double cost = std::max(static_cast<double>(cpu.count()), kMinRowCost * rows);
+  model.cost.Add(batch.rows.size(), ToNanos(cost));
+  model.run_time.Add(batch.rows.size(), elapsed);
+  const double more = cost - batch.estimate;
+  model.tag += more / model.policy.weight;
+  const std::int32_t slot = batch.model.value();
+  if (ready_.contains(slot)) ready_.Set(slot, Turn{model.tag, ready_.key(slot).since});
+  for (const FormedBatch::Share& share : batch.shares) {
+    TenantQueue& tenant = model.tenants[share.tenant.index()];
+    const std::int32_t id = share.tenant.value();
+    tenant.counter += more / rows * static_cast<double>(share.rows) *
+                      static_cast<double>(kWeightUnits) / static_cast<double>(WeightOf(id));
+    if (model.active.contains(id)) {
+      model.active.Set(id, Turn{tenant.counter, model.active.key(id).since});
+    }
+  }
 }
 
 std::optional<MonoTime> Scheduler::NextDue() const {
-  std::optional<MonoTime> due;
-  for (const ModelQueue& model : models_) {
-    if (model.waiting == 0) continue;
-    const MonoTime at = model.policy.adaptive || draining_
-                            ? MonoTime::min()
-                            : OldestRow(model) + model.policy.max_wait;
-    if (!due.has_value() || at < *due) due = at;
-  }
-  return due;
+  if (!ready_.empty()) return MonoTime::min();
+  if (!timers_.empty()) return timers_.top_key();
+  return std::nullopt;
+}
+
+void Scheduler::Drain() {
+  draining_ = true;
+  while (!timers_.empty()) Refresh(timers_.top(), timers_.top_key());
 }
 
 }  // namespace millrace
