@@ -26,12 +26,6 @@ class IndexedHeap {
   // REQUIRES: not empty.
   std::int32_t top() const { return heap_.front().id; }
   const Key& top_key() const { return heap_.front().key; }
-  // The key that would be first without the first one; null when there is no second.
-  const Key* second_key() const {
-    if (heap_.size() < 2) return nullptr;
-    if (heap_.size() == 2 || heap_[1].key < heap_[2].key) return &heap_[1].key;
-    return &heap_[2].key;
-  }
   // REQUIRES: contains(id).
   const Key& key(std::int32_t id) const {
     MILLRACE_DCHECK(contains(id));

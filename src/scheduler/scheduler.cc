@@ -213,39 +213,33 @@ bool Scheduler::Full(const ModelQueue& model, const FormedBatch& batch) const {
 void Scheduler::Fill(ModelQueue& model, MonoTime now, FormedBatch* batch) {
   const std::size_t rows = std::min(model.waiting, model.policy.max_rows);
   const double row_estimate = RowEstimate(model, rows);
-  const std::int64_t all_weight = model.active_weight;
-  bool capping = model.waiting > rows;
+  // What is shared out: the batch but for the rows of tenants that have no more of them.
+  auto room = static_cast<std::int64_t>(rows);
   while (!Full(model, *batch)) {
-    if (model.active.empty()) {  // Everyone who waits has its share: nobody is kept from more.
-      for (const std::int32_t id : capped_) {
-        model.active.Set(id, Turn{model.tenants[static_cast<std::size_t>(id)].counter, ++turn_});
-      }
-      capped_.clear();
-      capping = false;
+    // The shares of those who still have rows grow as others run out of theirs.
+    if (model.active.empty() ||
+        (!capped_.empty() && capped_rows_ * model.active_weight < room * capped_weight_)) {
+      Uncap(model);
     }
     const std::int32_t id = model.active.top();
     const TenantQueue& tenant = model.tenants[static_cast<std::size_t>(id)];
+    const std::int64_t weight = WeightOf(id);
     model.counter = std::max(model.counter, tenant.counter);
-    std::uint32_t cap = static_cast<std::uint32_t>(model.policy.max_rows);
-    if (capping) {
-      const auto share = static_cast<std::int64_t>(rows) * WeightOf(id);
-      cap = static_cast<std::uint32_t>((share + all_weight - 1) / all_weight);
-    }
-    TakeRun(model, id, cap, row_estimate, now, batch);
+    const std::int64_t cap = (room * weight + model.active_weight - 1) / model.active_weight;
+    TakeRun(model, id, static_cast<std::uint32_t>(cap), row_estimate, now, batch);
+    model.active.Remove(id);
     if (tenant.rows.empty()) {
-      model.active.Remove(id);
-      model.active_weight -= WeightOf(id);
-    } else if (tenant.in_batch >= cap) {
-      model.active.Remove(id);
-      capped_.push_back(id);
+      model.active_weight -= weight;
+      room -= tenant.in_batch;
     } else {
-      model.active.Set(id, Turn{tenant.counter, ++turn_});
+      if (capped_.empty() || tenant.in_batch * capped_weight_ < capped_rows_ * weight) {
+        capped_rows_ = tenant.in_batch;
+        capped_weight_ = weight;
+      }
+      capped_.push_back(id);
     }
   }
-  for (const std::int32_t id : capped_) {
-    model.active.Set(id, Turn{model.tenants[static_cast<std::size_t>(id)].counter, ++turn_});
-  }
-  capped_.clear();
+  Uncap(model);
   for (FormedBatch::Share& share : batch->shares) {
     TenantQueue& tenant = model.tenants[share.tenant.index()];
     share.rows = tenant.in_batch;
@@ -254,26 +248,34 @@ void Scheduler::Fill(ModelQueue& model, MonoTime now, FormedBatch* batch) {
   batch->estimate = row_estimate * static_cast<double>(batch->rows.size());
 }
 
-// Takes rows of the tenant in front until another one is.
+// Lets the tenants that have had their share of the batch take part again.
+void Scheduler::Uncap(ModelQueue& model) {
+  for (const std::int32_t id : capped_) {
+    model.active.Set(id, Turn{model.tenants[static_cast<std::size_t>(id)].counter, ++turn_});
+  }
+  capped_.clear();
+}
+
+// Takes rows of the tenant in front up to its share, all in one go: rows that were decoded one
+// after another stay together.
 void Scheduler::TakeRun(ModelQueue& model, std::int32_t id, std::uint32_t cap, double row_estimate,
                         MonoTime now, FormedBatch* batch) {
   TenantQueue& tenant = model.tenants[static_cast<std::size_t>(id)];
-  const double charge =
-      row_estimate * static_cast<double>(kWeightUnits) / static_cast<double>(WeightOf(id));
-  const Turn* const second = model.active.second_key();
-  MILLRACE_DCHECK(tenant.in_batch < cap);
-  do {
+  const std::uint32_t before = tenant.in_batch;
+  MILLRACE_DCHECK(!tenant.rows.empty());
+  while (!tenant.rows.empty() && tenant.in_batch < cap && !Full(model, *batch)) {
     QueuedRow* const row = tenant.rows.Pop();
     --model.waiting;
     if (row->deadline <= now) {
       batch->expired.push_back(row);  // Costs no run: not charged.
-      continue;
+    } else {
+      batch->rows.push_back(row);
+      ++tenant.in_batch;
     }
-    batch->rows.push_back(row);
-    if (tenant.in_batch++ == 0) batch->shares.push_back({TenantSlot(id), 0});
-    tenant.counter += charge;
-  } while (!tenant.rows.empty() && tenant.in_batch < cap && !Full(model, *batch) &&
-           (second == nullptr || tenant.counter < second->time));
+  }
+  if (before == 0 && tenant.in_batch > 0) batch->shares.push_back({TenantSlot(id), 0});
+  tenant.counter += row_estimate * static_cast<double>(tenant.in_batch - before) *
+                    static_cast<double>(kWeightUnits) / static_cast<double>(WeightOf(id));
 }
 
 void Scheduler::Settle(const FormedBatch& batch, Nanos cpu, Nanos elapsed) {

@@ -5,9 +5,10 @@
 // in proportion to their weights; the tenants of a model by a counter of virtual time each, lowest
 // first (VTC, arXiv 2401.00588). Whoever comes back from being idle starts at the present virtual
 // time: idling saves no credit. Two that always have work waiting are therefore never further apart
-// in service for weight than two batches, plus one for each further executor, and nobody starves.
-// Each executor runs one batch at a time. While more rows wait than fit, a tenant gets at most its
-// share of a batch. Within a tenant rows go in order of arrival and priority (RowQueue).
+// in service for weight than two of the largest batches for each executor, at the least weight, and
+// nobody starves. While more rows wait than fit, a tenant gets at most its share of a batch,
+// rounded up, and of what those leave who have fewer. Within a tenant rows go in order of arrival
+// and priority (RowQueue).
 //
 // A batch holds rows of one model. It is due when it is full; when its first row has waited
 // max_wait; when the earliest deadline among its rows leaves just the time to run it; or, for an
@@ -153,6 +154,7 @@ class Scheduler {
   void Refresh(std::int32_t slot, MonoTime now);
   static double RowEstimate(const ModelQueue& model, std::size_t rows);
   void Fill(ModelQueue& model, MonoTime now, FormedBatch* batch);
+  void Uncap(ModelQueue& model);
   bool Full(const ModelQueue& model, const FormedBatch& batch) const;
   void TakeRun(ModelQueue& model, std::int32_t tenant, std::uint32_t cap, double row_estimate,
                MonoTime now, FormedBatch* batch);
@@ -161,8 +163,14 @@ class Scheduler {
   std::vector<std::int64_t> weights_;  // By TenantSlot, in units of 1 / kWeightUnits; 0: not named.
   IndexedHeap<Turn> ready_;            // Models with a batch due, by start tag.
   IndexedHeap<MonoTime> timers_;       // Other models with rows, by when they may be due.
-  std::vector<std::int32_t> capped_;   // Tenants that have their share of the batch being formed.
-  double tag_ = 0;                     // Virtual time: start tag of the batch formed last.
+
+  // Of the batch being formed: tenants that have their share of it, and of those the one with the
+  // fewest rows for its weight.
+  std::vector<std::int32_t> capped_;
+  std::int64_t capped_rows_ = 0;
+  std::int64_t capped_weight_ = 1;
+
+  double tag_ = 0;  // Virtual time: start tag of the batch formed last.
   std::uint64_t turn_ = 0;
   std::size_t waiting_ = 0;
   bool draining_ = false;
