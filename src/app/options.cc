@@ -9,6 +9,7 @@ void DescribeAllSettings(SettingSet& set, AllOptions& options) {
   DescribeSettings(set, options.executor);
   DescribeSettings(set, options.batch);
   DescribeSettings(set, options.fairness);
+  set.Map("tenants", &options.tenants, DescribeTenantSettings);
   DescribeSettings(set, options.repository);
   set.Map("models", &options.models, DescribeModelSettings);
   DescribeSettings(set, options.runtime);

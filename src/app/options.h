@@ -22,6 +22,7 @@ struct AllOptions {
   ExecutorOptions executor;
   BatchOptions batch;
   FairnessOptions fairness;
+  std::map<std::string, TenantOptions> tenants;
   RepositoryOptions repository;
   std::map<std::string, ModelOptions> models;
   RuntimeOptions runtime;

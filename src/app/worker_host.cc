@@ -23,6 +23,7 @@ BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
       static_cast<std::size_t>(model.max_rows > 0 ? model.max_rows : options.batch.max_rows);
   policy.max_wait = model.max_wait >= Millis(0) ? model.max_wait : options.batch.max_wait;
   policy.adaptive = options.batch.adaptive;
+  policy.weight = static_cast<double>(model.priority) / ModelOptions::kDefaultPriority;
   return policy;
 }
 
@@ -158,7 +159,8 @@ Status WorkerHost::Start(Millis log_patience) {
                              options_.retry,
                              options_.executor,
                              options_.fairness,
-                             WithinLog(options_.limits, log->max_result_bytes)};
+                             WithinLog(options_.limits, log->max_result_bytes),
+                             options_.tenants};
   worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
                                      std::move(*models_));
   published_worker_.store(worker_.get());

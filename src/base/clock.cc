@@ -1,5 +1,7 @@
 #include "base/clock.h"
 
+#include <ctime>
+
 namespace millrace {
 namespace {
 
@@ -9,6 +11,11 @@ class RealClock final : public Clock {
   WallMillis WallNow() const override {
     return std::chrono::duration_cast<Millis>(std::chrono::system_clock::now().time_since_epoch())
         .count();
+  }
+  Nanos ThreadCpu() const override {
+    timespec used{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return std::chrono::seconds(used.tv_sec) + Nanos(used.tv_nsec);
   }
 };
 

@@ -405,6 +405,10 @@ void ValueReader::CheckComplete() {
 void ValueReader::SetDeadline() {
   request_->deadline = headers_.deadline;
   if (timeout_ms_ == 0) return;
+  if (request_->enqueued_at.empty() && record_.timestamp <= 0) {
+    request_->timeout_ms = timeout_ms_;
+    return;
+  }
   const WallMillis start = request_->enqueued_at.empty() ? record_.timestamp : enqueued_;
   // 0 would mean none; a time before 1970 is as expired as 1970.
   const WallMillis deadline = std::max<WallMillis>(start + timeout_ms_, 1);

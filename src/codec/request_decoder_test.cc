@@ -117,6 +117,19 @@ TEST(RequestDecoderTest, MayFinishAgainWithAnotherVersionsLayout) {
   EXPECT_FALSE(decoder.Finish(request.record(), kTwoFloats, request.scratch(), &got, row));
 }
 
+TEST(RequestDecoderTest, LeavesATimeoutWithoutAStartToWhoeverKnowsThePoll) {
+  TestRequest request(With(R"(,"timeout_ms":250)"), {{"deadline_ms", "5000000"}});
+  Record record = request.record();
+  record.timestamp = -1;
+  RequestDecoder decoder{CodecLimits{}};
+  InferenceRequest got;
+  alignas(16) std::byte row[8];
+  ASSERT_FALSE(decoder.Begin(record, request.scratch(), &got));
+  ASSERT_FALSE(decoder.Finish(record, kTwoFloats, request.scratch(), &got, row));
+  EXPECT_EQ(got.timeout_ms, 250);
+  EXPECT_EQ(got.deadline, 5'000'000) << "what does not depend on it stays";
+}
+
 TEST(RequestDecoderTest, TakesTheEarliestDeadline) {
   struct Case {
     std::string_view header, more;

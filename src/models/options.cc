@@ -5,6 +5,7 @@ namespace {
 
 constexpr std::int64_t kMaxBatchRows = 4096;
 constexpr std::int64_t kMaxIntraOpThreads = 256;
+constexpr std::int64_t kMaxPriority = 10'000;
 
 }  // namespace
 
@@ -21,6 +22,10 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
   set.Integer("intra_op_threads", &options.intra_op_threads, 1, kMaxIntraOpThreads,
               "Threads inside one run of this model; 1 is the executor itself and right for all "
               "but large models.");
+  set.Integer(
+      "priority", &options.priority, 1, kMaxPriority,
+      "Share of the executors' CPU time that this model gets while others want it, too: 200 "
+      "gets twice what the default 100 gets. None is starved.");
   set.String("version", &options.version,
              "Version that serves, whatever else is in the folder; empty serves the newest.");
 }

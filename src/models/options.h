@@ -17,9 +17,12 @@ struct RepositoryOptions {
 
 // Per model, under models.<id>.
 struct ModelOptions {
+  static constexpr std::int64_t kDefaultPriority = 100;
+
   std::int64_t max_rows = 0;  // 0: batch.max_rows.
   Millis max_wait{-1};        // Negative: batch.max_wait.
   std::int64_t intra_op_threads = 1;
+  std::int64_t priority = kDefaultPriority;
   std::string version;  // Pins a version; empty: the newest.
 };
 

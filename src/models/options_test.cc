@@ -9,7 +9,7 @@ TEST(ModelSettings, EveryDefaultIsAValueThatCanBeSet) {
   ModelOptions options;
   SettingSet set;
   DescribeModelSettings(set, options);
-  ASSERT_EQ(set.settings().size(), 4U);
+  ASSERT_EQ(set.settings().size(), 5U);
   for (const Setting& setting : set.settings()) {
     const Status status = setting.set(setting.get());
     EXPECT_TRUE(status.ok()) << setting.path << "=" << setting.get() << ": " << status.ToString();

@@ -12,33 +12,38 @@ std::size_t DispatchQueue::WaitForRoom(Millis max_wait) {
 void DispatchQueue::Admit(std::span<RequestRow* const> rows, MonoTime now) {
   if (rows.empty()) return;
   bool wake = false;
-  bool wake_all = false;
   {
     const std::lock_guard lock(mutex_);
     for (RequestRow* row : rows) scheduler_.Admit(row->model, row->tenant, row, now);
-    wake = idle_executors_ > 0;
-    wake_all = idle_executors_ > 1 && rows.size() > 1;
+    wake = SomeoneMustWake();
   }
-  if (wake_all) {
-    work_.notify_all();
-  } else if (wake) {
-    work_.notify_one();
-  }
+  if (wake) work_.notify_one();
 }
 
-bool DispatchQueue::Take(FormedBatch* batch) {
+bool DispatchQueue::SomeoneMustWake() const {
+  if (idle_executors_ == 0) return false;
+  const std::optional<MonoTime> due = scheduler_.NextDue();
+  return due.has_value() && *due < timer_;
+}
+
+bool DispatchQueue::Take(FormedBatch* batch, Nanos cpu, Nanos elapsed) {
   std::unique_lock lock(mutex_);
+  scheduler_.Settle(*batch, cpu, elapsed);
   while (true) {
     if (abandoned_) return false;
     const bool was_full = scheduler_.waiting() >= max_rows_;
     if (scheduler_.waiting() > 0 && scheduler_.Next(clock_.Now(), batch)) {
       if (was_full) room_.notify_one();
+      if (SomeoneMustWake()) work_.notify_one();
       return true;
     }
     if (stopped_) return false;
     ++idle_executors_;
-    if (const auto due = scheduler_.NextDue(); due.has_value()) {
+    const std::optional<MonoTime> due = scheduler_.NextDue();
+    if (due.has_value() && *due < timer_) {
+      timer_ = *due;
       work_.wait_until(lock, *due);
+      if (timer_ == *due) timer_ = MonoTime::max();
     } else {
       work_.wait(lock);
     }

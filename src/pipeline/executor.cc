@@ -1,5 +1,6 @@
 #include "pipeline/executor.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -19,9 +20,14 @@ Status Executor::Prepare() {
 }
 
 void Executor::Run() {
-  while (parts_.queue.Take(&batch_)) {
+  Nanos cpu{0};
+  Nanos used = parts_.clock.ThreadCpu();
+  while (parts_.queue.Take(&batch_, cpu, elapsed_)) {
     CrashPoint("batch_formed");
     RunBatch(batch_);
+    const Nanos now = parts_.clock.ThreadCpu();
+    cpu = now - used;
+    used = now;
   }
 }
 
@@ -31,16 +37,19 @@ void Executor::Abandon() {
 }
 
 void Executor::RunBatch(FormedBatch& batch) {
-  MILLRACE_CHECK(!batch.rows.empty());
+  MILLRACE_CHECK(!batch.rows.empty() || !batch.expired.empty());
   const ServedModel& model = parts_.models.at(batch.model);
   const MonoTime started = parts_.clock.Now();
   rows_.clear();
   for (QueuedRow* row : batch.rows) rows_.push_back(static_cast<RequestRow*>(row));
+  for (QueuedRow* row : batch.expired) rows_.push_back(static_cast<RequestRow*>(row));
+  const std::size_t run = batch.rows.size();
   chunk_ = parts_.chunks.Take();
   chunk_->outcomes.resize(rows_.size());
   times_ = BatchTimes{};
   results_ = 0;
-  RunRows(model, 0, rows_.size());
+  if (run > 0) RunRows(model, 0, run);
+  for (std::size_t i = run; i < rows_.size(); ++i) EncodeExpired(model, i);
   CrashPoint("after_encode");
   if (abandoned_.load()) {  // Not every row has an outcome: none may count.
     ReleaseRows();
@@ -49,14 +58,15 @@ void Executor::RunBatch(FormedBatch& batch) {
   }
 
   const MonoTime done = parts_.clock.Now();
-  for (std::size_t i = 0; i < rows_.size();) {  // Rows of one poll share their times.
+  elapsed_ = done - started;
+  for (std::size_t i = 0; i < run;) {  // Rows of one poll share their times.
     const RequestBlock* const block = rows_[i]->block;
     const std::size_t first = i;
-    while (i < rows_.size() && rows_[i]->block == block) ++i;
+    while (i < run && rows_[i]->block == block) ++i;
     parts_.probe.OnRowTimes(batch.model, started - rows_[first]->queued_at, done - block->polled_at,
                             i - first);
   }
-  parts_.probe.OnBatch(batch.model, batch.reason, rows_.size(), times_);
+  if (run > 0) parts_.probe.OnBatch(batch.model, batch.reason, run, times_);
   parts_.probe.OnResults(batch.model, results_);
   ReleaseRows();  // Encoded outcomes borrow nothing from their requests.
   parts_.ledger.Complete(std::move(chunk_));
@@ -133,6 +143,16 @@ void Executor::EncodeResults(const ServedModel& model, std::size_t first, std::s
       ++results_;
     }
   }
+}
+
+void Executor::EncodeExpired(const ServedModel& model, std::size_t index) {
+  const WallMillis deadline = rows_[index]->request.deadline;
+  const WallMillis late = std::max<WallMillis>(0, parts_.clock.WallNow() - deadline);
+  EncodeDead(model, index,
+             Failure{FailureReason::kExpired, "the deadline, " + std::to_string(deadline) +
+                                                  " in Unix milliseconds, had passed by " +
+                                                  std::to_string(late) +
+                                                  " ms when the request's turn came"});
 }
 
 void Executor::EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure) {

@@ -1,8 +1,9 @@
 // Executor: one thread that takes batches, runs them and encodes their outcomes.
 //
 // A batch that fails as a whole is bisected until the failing rows stand alone: they become dead
-// letters, their mates results, all in one chunk of outcomes. Each executor has its own Runner for
-// each model, so nothing is shared while a batch runs.
+// letters, their mates results, all in one chunk of outcomes. Rows whose deadline has passed are
+// not run; they become dead letters of the same chunk. Each executor has its own Runner for each
+// model, so nothing is shared while a batch runs.
 #pragma once
 
 #include <atomic>
@@ -34,6 +35,7 @@ class Executor {
   void RunRows(const ServedModel& model, std::size_t first, std::size_t count);
   void Gather(const ServedModel& model, std::size_t first, std::size_t count, std::byte* input);
   void EncodeResults(const ServedModel& model, std::size_t first, std::size_t count);
+  void EncodeExpired(const ServedModel& model, std::size_t index);
   void EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure);
   Outcome& PrepareOutcome(const ServedModel& model, std::size_t index);
   void ReleaseRows();
@@ -45,10 +47,11 @@ class Executor {
 
   // Of the batch in progress.
   FormedBatch batch_;
-  std::vector<RequestRow*> rows_;
+  std::vector<RequestRow*> rows_;  // Those to run, then those that expired.
   std::unique_ptr<OutcomeChunk> chunk_;
   BatchTimes times_;
   std::size_t results_ = 0;
+  Nanos elapsed_{0};
 };
 
 }  // namespace millrace

@@ -13,6 +13,21 @@
 
 namespace millrace {
 
+namespace {
+
+// The deadline on the clock that the scheduler knows. Far ones count as none: they could not be
+// told apart anyway, and the clocks' units differ by a million.
+MonoTime DeadlineOf(const RequestBlock& block, const InferenceRequest& request) {
+  constexpr WallMillis kFar = WallMillis{1000} * 86'400 * 365;
+  WallMillis left = kFar;
+  if (request.deadline != 0) left = request.deadline - block.polled_wall;
+  if (request.timeout_ms != 0) left = std::min(left, request.timeout_ms);
+  if (left >= kFar) return MonoTime::max();
+  return block.polled_at + Millis(std::max<WallMillis>(left, 0));
+}
+
+}  // namespace
+
 Intake::Intake(WorkerParts& parts, Source& source)
     : parts_(parts), source_(source), decoder_(parts.limits) {}
 
@@ -131,6 +146,8 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
     return failure;
   }
   row.model = last_model_->slot;
+  row.priority = row.request.priority;
+  row.deadline = DeadlineOf(*block, row.request);
   row.tenant = tenants_.Intern(row.request.tenant_id);
   parts_.probe.OnTenant(row.tenant, row.request.tenant_id);
   return std::nullopt;

@@ -47,6 +47,8 @@ class Intake final : public Source::Listener {
  public:
   Intake(WorkerParts& parts, Source& source);
 
+  // The slot that requests of this tenant will have. Before Start.
+  TenantSlot AddTenant(std::string_view tenant_id) { return tenants_.Intern(tenant_id); }
   // Joins the group. On the intake thread, before Run.
   Status Start();
   // Polls until Stop or an error that ends the worker (fenced). On the intake thread.

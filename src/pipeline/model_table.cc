@@ -17,14 +17,14 @@ const ServedModel* ModelTable::Find(std::string_view model_id) const {
 }
 
 TenantTable::TenantTable() {
-  const auto other = slots_.emplace(std::string(kOther), TenantSlot(0)).first;
+  const auto other = slots_.emplace(std::string(kOther), kOtherSlot).first;
   names_.push_back(&other->first);
 }
 
 TenantSlot TenantTable::Intern(std::string_view tenant_id) {
   const auto found = slots_.find(tenant_id);
   if (found != slots_.end()) return found->second;
-  if (names_.size() >= kMaxTenants) return TenantSlot(0);
+  if (names_.size() >= kMaxTenants) return kOtherSlot;
   const TenantSlot slot(static_cast<std::int32_t>(names_.size()));
   names_.push_back(&slots_.emplace(std::string(tenant_id), slot).first->first);
   return slot;

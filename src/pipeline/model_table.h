@@ -44,6 +44,7 @@ class TenantTable {
   // Tenants beyond this many share the slot of kOther: they are served, but as one.
   static constexpr std::size_t kMaxTenants = 65'536;
   static constexpr std::string_view kOther = "__other__";
+  static constexpr TenantSlot kOtherSlot{0};
 
   TenantTable();
   TenantSlot Intern(std::string_view tenant_id);

@@ -66,7 +66,8 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       log_(std::move(log)),
       models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
-      queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows)),
+      queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows),
+             options.fairness.default_weight),
       ledger_(Resolved(options.delivery, log_), clock, chunks_),
       parts_{clock,
              options.group,
@@ -86,6 +87,11 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
     const ModelSlot slot = queue_.AddModel(model.policy);
     MILLRACE_CHECK(slot == model.slot);
     probe_.AddModel(*model.loaded);
+  }
+  for (const auto& [id, tenant] : options_.tenants) {
+    // Whoever finds no slot of its own shares one, whose weight is not its to set.
+    const TenantSlot slot = intake_.AddTenant(id);
+    if (slot != TenantTable::kOtherSlot) queue_.SetWeight(slot, tenant.weight);
   }
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -35,6 +36,7 @@ struct WorkerOptions {
   ExecutorOptions executor;
   FairnessOptions fairness;
   CodecLimits limits;
+  std::map<std::string, TenantOptions> tenants;  // By tenant id.
 };
 
 enum class WorkerState : std::uint8_t { kStarting, kReady, kDraining, kStopped, kFailed };

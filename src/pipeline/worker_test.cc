@@ -79,13 +79,13 @@ class WorkerTest : public ::testing::Test {
     ModelVersion version;
     version.model_id = "m";
     version.version = "3";
-    version.path = folder_.Write("m/3/model.test", kModel);
+    version.path = folder_.Write("m/3/model.test", model_);
     version.engine = kTestEngine;
     Result<std::shared_ptr<const LoadedModel>> loaded =
         LoadModel(*engine_, version, SessionOptions{});
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
     ModelTable models;
-    models.Add(std::move(loaded).value(), BatchPolicy{});
+    models.Add(std::move(loaded).value(), policy_);
     Result<WorkerLog> log = log_->OpenWorker({.group = "g", .topics = options_.topics});
     EXPECT_TRUE(log.ok()) << log.status().ToString();
     return std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value(),
@@ -154,6 +154,8 @@ class WorkerTest : public ::testing::Test {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Log> log_;
   WorkerOptions options_;
+  BatchPolicy policy_;
+  std::string model_ = kModel;
   MetricRegistry registry_;
 };
 
@@ -214,6 +216,63 @@ TEST_F(WorkerTest, VersionThatIsNotServedIsADeadLetterThatSaysSo) {
     EXPECT_NE(record.headers.Find("detail")->find("'9'"), std::string_view::npos);
   });
   EXPECT_EQ(Keys(options_.topics.dlq).size(), 1u);
+}
+
+TEST_F(WorkerTest, RequestWhoseDeadlineHasPassedIsNotRun) {
+  Send(13, 1, R"(,"timeout_ms":1,"enqueued_at":"2020-01-01T00:00:00Z")");  // 13 would fail a run.
+  Send(100, 1, R"(,"timeout_ms":60000)");
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(2);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(Keys(options_.topics.results), std::vector<std::string>{"r100"});
+  int letters = 0;
+  ForEach(options_.topics.dlq, [&](const Record& record) {
+    ++letters;
+    EXPECT_EQ(record.headers.Find("reason"), "expired");
+    EXPECT_NE(record.headers.Find("detail")->find("the deadline, 1577836800001 in Unix"),
+              std::string_view::npos)
+        << *record.headers.Find("detail");
+    EXPECT_EQ(record.headers.Find("model_version"), "3");
+    EXPECT_NE(record.value.find(R"("request_id":"r13")"), std::string_view::npos);
+  });
+  EXPECT_EQ(letters, 1);
+}
+
+TEST_F(WorkerTest, DeadlineEndsTheWaitForCompany) {
+  policy_ = BatchPolicy{.max_rows = 64, .max_wait = Millis(60'000), .adaptive = false};
+  Send(100, 1, R"(,"timeout_ms":300)");
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(1);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(Keys(options_.topics.results).size() + Keys(options_.topics.dlq).size(), 1u)
+      << "long before max_wait";
+}
+
+TEST_F(WorkerTest, TenantWithALargerWeightIsServedSooner) {
+  options_.executor.threads = 1;
+  options_.tenants["t1"].weight = 100;
+  model_ = "elements=4\noutputs=2\nrow_us=100\nwait=spin\n";
+  Send(100, 1000);
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(1000);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  double latency[2] = {0, 0};
+  int count[2] = {0, 0};
+  ForEach(options_.topics.results, [&](const Record& record) {
+    const std::size_t favoured = record.headers.Find("tenant_id") == "t1" ? 1 : 0;
+    const std::size_t at = record.value.find(R"("latency_ms":)");
+    ASSERT_NE(at, std::string_view::npos);
+    latency[favoured] += std::stod(std::string(record.value.substr(at + 13, 20)));
+    ++count[favoured];
+  });
+  ASSERT_EQ(count[1], 200);
+  EXPECT_LT(latency[1] / count[1], 0.5 * latency[0] / count[0]);
 }
 
 TEST_F(WorkerTest, NextWorkerGoesOnWhereTheLastOneStopped) {

@@ -15,9 +15,16 @@ struct BatchOptions {
 
 struct FairnessOptions {
   std::int64_t max_queue_rows = 16384;
+  double default_weight = 1;
+};
+
+// Per tenant, under tenants.<id>.
+struct TenantOptions {
+  double weight = 1;
 };
 
 void DescribeSettings(SettingSet& set, BatchOptions& options);
 void DescribeSettings(SettingSet& set, FairnessOptions& options);
+void DescribeTenantSettings(SettingSet& set, TenantOptions& options);
 
 }  // namespace millrace

@@ -44,6 +44,13 @@ const char* CloseReasonName(CloseReason reason) {
   return "unknown";
 }
 
+Scheduler::Scheduler(double default_weight) : default_weight_(InUnits(default_weight)) {}
+
+std::int64_t Scheduler::InUnits(double weight) {
+  MILLRACE_CHECK(weight >= kMinWeight && weight <= kMaxWeight);
+  return std::llround(weight * static_cast<double>(kWeightUnits));
+}
+
 ModelSlot Scheduler::AddModel(const BatchPolicy& policy) {
   MILLRACE_CHECK(policy.max_rows > 0);
   MILLRACE_CHECK(policy.weight > 0);
@@ -53,14 +60,13 @@ ModelSlot Scheduler::AddModel(const BatchPolicy& policy) {
 }
 
 void Scheduler::SetWeight(TenantSlot tenant, double weight) {
-  MILLRACE_CHECK(weight >= kMinWeight && weight <= kMaxWeight);
   if (tenant.index() >= weights_.size()) weights_.resize(tenant.index() + 1, 0);
-  weights_[tenant.index()] = std::llround(weight * static_cast<double>(kWeightUnits));
+  weights_[tenant.index()] = InUnits(weight);
 }
 
 std::int64_t Scheduler::WeightOf(std::int32_t tenant) const {
   const auto index = static_cast<std::size_t>(tenant);
-  return index < weights_.size() && weights_[index] > 0 ? weights_[index] : kWeightUnits;
+  return index < weights_.size() && weights_[index] > 0 ? weights_[index] : default_weight_;
 }
 
 void Scheduler::Admit(ModelSlot model_slot, TenantSlot tenant_slot, QueuedRow* row, MonoTime now) {

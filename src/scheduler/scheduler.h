@@ -64,15 +64,16 @@ struct FormedBatch {
 
 class Scheduler {
  public:
-  Scheduler() = default;
+  // `default_weight` is that of the tenants that SetWeight does not name.
+  explicit Scheduler(double default_weight = 1);
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Slots are dense from 0. REQUIRES: max_rows > 0, weight > 0.
   ModelSlot AddModel(const BatchPolicy& policy);
 
-  // Share of a tenant next to the others of a model, kMinWeight to kMaxWeight; 1 for those not
-  // named. Before its first row.
+  // Share of a tenant next to the others of a model, kMinWeight to kMaxWeight. Before its first
+  // row.
   void SetWeight(TenantSlot tenant, double weight);
   static constexpr double kMinWeight = 0.01;
   static constexpr double kMaxWeight = 1000;
@@ -145,6 +146,7 @@ class Scheduler {
 
   static constexpr std::int64_t kWeightUnits = 1000;
 
+  static std::int64_t InUnits(double weight);
   std::int64_t WeightOf(std::int32_t tenant) const;
   void Activate(ModelQueue& model, std::int32_t tenant);
   static void NoteArrival(ModelQueue& model, MonoTime now);
@@ -160,9 +162,11 @@ class Scheduler {
                MonoTime now, FormedBatch* batch);
 
   std::vector<ModelQueue> models_;
-  std::vector<std::int64_t> weights_;  // By TenantSlot, in units of 1 / kWeightUnits; 0: not named.
-  IndexedHeap<Turn> ready_;            // Models with a batch due, by start tag.
-  IndexedHeap<MonoTime> timers_;       // Other models with rows, by when they may be due.
+  // In units of 1 / kWeightUnits; by TenantSlot, 0 for those not named.
+  const std::int64_t default_weight_;
+  std::vector<std::int64_t> weights_;
+  IndexedHeap<Turn> ready_;       // Models with a batch due, by start tag.
+  IndexedHeap<MonoTime> timers_;  // Other models with rows, by when they may be due.
 
   // Of the batch being formed: tenants that have their share of it, and of those the one with the
   // fewest rows for its weight.

@@ -20,7 +20,8 @@ struct InferenceRequest {
   std::string_view metadata;       // The raw JSON object, or empty.
   std::string_view enqueued_at;    // RFC 3339 text as it came, or empty.
   WallMillis deadline = 0;         // 0: none. Unix milliseconds, from deadline_ms or timeout_ms.
-  std::int32_t priority = 0;
+  std::int64_t timeout_ms = 0;     // 0: none. From the poll, where no time tells when it began.
+  std::int32_t priority = 0;       // Larger goes sooner, among the requests of its tenant.
 };
 
 }  // namespace millrace

@@ -1,0 +1,113 @@
+#include "pipeline/dispatch_queue.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <deque>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace millrace {
+namespace {
+
+class DispatchQueueTest : public ::testing::Test {
+ protected:
+  // Rows of tenants 0 to 2, ready to be admitted together.
+  std::vector<RequestRow*> NewRows(ModelSlot model, std::size_t count) {
+    std::vector<RequestRow*> rows;
+    for (std::size_t i = 0; i < count; ++i) {
+      RequestRow& row = rows_.emplace_back();
+      row.model = model;
+      row.tenant = TenantSlot(static_cast<std::int32_t>(i % 3));
+      rows.push_back(&row);
+    }
+    return rows;
+  }
+  void StartExecutors(DispatchQueue& queue, int count) {
+    for (int i = 0; i < count; ++i) {
+      executors_.emplace_back([this, &queue] {
+        FormedBatch batch;
+        while (queue.Take(&batch, Micros(50), Micros(50))) {
+          taken_.fetch_add(batch.rows.size());
+          batches_.fetch_add(1);
+        }
+      });
+    }
+  }
+  void JoinExecutors() {
+    for (std::thread& executor : executors_) executor.join();
+  }
+  // Waits until `count` rows were taken; false after five seconds.
+  bool WaitTaken(std::size_t count) {
+    for (int i = 0; i < 5000 && taken_.load() < count; ++i) std::this_thread::sleep_for(Millis(1));
+    return taken_.load() == count;
+  }
+
+  std::deque<RequestRow> rows_;
+  std::vector<std::thread> executors_;
+  std::atomic<std::size_t> taken_{0};
+  std::atomic<std::size_t> batches_{0};
+};
+
+TEST_F(DispatchQueueTest, RowsThatWaitForCompanyAreTakenWhenTheirTimerFires) {
+  DispatchQueue queue(SystemClock(), 1000);
+  const ModelSlot soon = queue.AddModel({.max_rows = 64, .max_wait = Millis(5), .adaptive = false});
+  const ModelSlot late =
+      queue.AddModel({.max_rows = 64, .max_wait = Millis(50), .adaptive = false});
+  StartExecutors(queue, 3);
+  // The earlier timer comes second: whoever sleeps for the later one must not sleep on.
+  queue.Admit(NewRows(late, 2), SystemClock().Now());
+  std::this_thread::sleep_for(Millis(2));
+  const MonoTime start = SystemClock().Now();
+  queue.Admit(NewRows(soon, 2), start);
+  ASSERT_TRUE(WaitTaken(2));
+  EXPECT_LT(SystemClock().Now() - start, Millis(40));
+  EXPECT_TRUE(WaitTaken(4)) << "the later timer is still kept";
+  EXPECT_EQ(batches_.load(), 2u);
+  queue.Stop();
+  JoinExecutors();
+}
+
+TEST_F(DispatchQueueTest, EveryExecutorIsWokenWhileThereIsWork) {
+  DispatchQueue queue(SystemClock(), 1000);
+  const ModelSlot model = queue.AddModel({.max_rows = 1});
+  std::atomic<int> inside{0};
+  for (int i = 0; i < 3; ++i) {
+    executors_.emplace_back([&] {
+      FormedBatch batch;
+      if (!queue.Take(&batch)) return;
+      inside.fetch_add(1);
+      while (inside.load() < 3) std::this_thread::yield();  // Nobody comes back before all are in.
+    });
+  }
+  std::this_thread::sleep_for(Millis(20));
+  queue.Admit(NewRows(model, 3), SystemClock().Now());
+  JoinExecutors();
+  EXPECT_EQ(inside.load(), 3);
+}
+
+TEST_F(DispatchQueueTest, NothingIsForgottenHoweverAdmissionsAndTimersMeet) {
+  const std::uint64_t seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
+  DispatchQueue queue(SystemClock(), 1 << 20);
+  const ModelSlot models[] = {
+      queue.AddModel({.max_rows = 8, .max_wait = Millis(1), .adaptive = false}),
+      queue.AddModel({.max_rows = 4, .max_wait = Millis(2), .adaptive = false}),
+      queue.AddModel({.max_rows = 16})};
+  StartExecutors(queue, 4);
+  std::size_t admitted = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const std::size_t count = 1 + random() % 6;
+    queue.Admit(NewRows(models[random() % 3], count), SystemClock().Now());
+    admitted += count;
+    if (random() % 16 == 0) std::this_thread::sleep_for(Micros(random() % 500));
+  }
+  EXPECT_TRUE(WaitTaken(admitted)) << "without Stop, which would make everything due";
+  queue.Stop();
+  JoinExecutors();
+}
+
+}  // namespace
+}  // namespace millrace
