@@ -212,39 +212,40 @@ class RandomSchedule {
     CheckCap(model, counted, before);
   }
 
-  // Nobody has more than its share of what those who ran out of rows left; that share is rounded up
-  // once, and once more when some did.
+  // Nobody has more than its share of what those who ran out of rows left; that share is rounded
+  // up, and so was what each of them took.
   void CheckCap(const Model& model, const std::vector<std::uint32_t>& counted, std::size_t before) {
     if (before <= model.policy.max_rows) return;
     auto room = static_cast<double>(model.policy.max_rows);
     double weight = 0;
-    bool ran_out = false;
+    int ran_out = 0;
     for (std::size_t t = 0; t < counted.size(); ++t) {
       const Party& tenant = model.tenants[t];
       if (tenant.waiting > 0) {
         weight += tenant.weight;
       } else if (tenant.before > 0) {
         room -= counted[t];
-        ran_out = true;
+        ++ran_out;
       }
     }
     for (std::size_t t = 0; t < counted.size(); ++t) {
       const Party& tenant = model.tenants[t];
       if (tenant.waiting == 0) continue;
-      const double share = std::ceil(room * tenant.weight / weight - 1e-9) + (ran_out ? 1 : 0);
+      const double share = std::ceil(room * tenant.weight / weight - 1e-9) + ran_out;
       ASSERT_LE(counted[t], share) << "over its share while another waits";
     }
   }
 
   // Charges the batch with what it costs and holds all gaps against their bound.
   void Account(Running& slot) {
-    if (slot.batch.rows.empty()) return;
     Model& model = models_[slot.batch.model.index()];
     const auto rows = static_cast<double>(slot.batch.rows.size());
-    slot.busy = true;
-    slot.cost = (model.fixed + model.per_row * rows) * (0.5 + 0.1 * Pick(11));
-    model.largest = std::max(model.largest, slot.cost);
-    largest_ = std::max(largest_, slot.cost);
+    slot.busy = !slot.batch.rows.empty();
+    slot.cost = slot.busy ? 1 : 0;
+    slot.cost *= (model.fixed + model.per_row * rows) * (0.5 + 0.1 * Pick(11));
+    // Until it is settled a batch counts with its estimate.
+    model.largest = std::max({model.largest, slot.cost, slot.batch.estimate});
+    largest_ = std::max(largest_, model.largest);
     std::vector<double> served(model.tenants.size());
     for (const FormedBatch::Share& share : slot.batch.shares) {
       served[share.tenant.index()] = slot.cost * share.rows / rows;
