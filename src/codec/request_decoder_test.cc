@@ -118,7 +118,8 @@ TEST(RequestDecoderTest, MayFinishAgainWithAnotherVersionsLayout) {
 }
 
 TEST(RequestDecoderTest, LeavesATimeoutWithoutAStartToWhoeverKnowsThePoll) {
-  TestRequest request(With(R"(,"timeout_ms":250)"), {{"deadline_ms", "5000000"}});
+  TestRequest request(With(R"(,"timeout_ms":250)"),
+                      {{"model_id", "m"}, {"deadline_ms", "5000000"}});
   Record record = request.record();
   record.timestamp = -1;
   RequestDecoder decoder{CodecLimits{}};
