@@ -153,10 +153,9 @@ class DlqCopy {
   }
 
   Result<std::map<std::int32_t, Offset>> Positions(const std::string& group) {
-    auto positions = log_->CommittedOffsets(group, dlq_);
-    if (positions.status().code() != StatusCode::kUnavailable) return positions;
-    if (flags_.execute) {
-      // A run that was killed left a unit under way. A worker in its place ends it.
+    if (flags_.execute && context_.options.transport.kind == TransportKind::kKafka) {
+      // A run that was killed left a unit under way. A worker in its place ends it at once, where
+      // its positions would be held back until it times out.
       const auto worker = log_->OpenWorker(WorkerOptions(group, dlq_));
       if (!worker.ok()) return worker.status();
     }
