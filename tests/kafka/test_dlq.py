@@ -27,8 +27,9 @@ def dlq(run_millrace):
     """dlq(cluster, topics, "replay", "--execute") -> its JSON; the exit status must be `code`."""
 
     def run(cluster, topics, command, *args, code=0, **keywords):
-        done = run_millrace(["dlq", command, "-b", cluster.bootstrap, *topics.settings, "-o", "json",
-                             *args], check=False, timeout=600, **keywords)
+        place = ["-b", cluster.bootstrap, *topics.settings]
+        done = run_millrace(["dlq", command, *place, "-o", "json", *args], check=False,
+                            timeout=600, **keywords)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         out = [json.loads(line) for line in done.stdout.splitlines()]
         return out if command in ("list", "show") else out[0] if out else done.stderr
@@ -126,15 +127,16 @@ def test_kill_9_in_the_middle_and_again_replays_each_once(kafka, topics, millrac
     assert kills == 4
     started = time.monotonic()
     done = dlq(kafka, topics, "replay", "--execute", "--rate", "unlimited")
-    print(f"{done['replayed']} of {LETTERS} after the kills in {done['seconds']:.2f} s, the command "
-          f"in {time.monotonic() - started:.2f} s")
+    print(f"{done['replayed']} of {LETTERS} after the kills in {done['seconds']:.2f} s, "
+          f"the command in {time.monotonic() - started:.2f} s")
     assert 0 < done["done_before"] and done["replayed"] == LETTERS - done["done_before"] > 0
     union_is_exact(kafka, topics, LETTERS)
     assert dlq(kafka, topics, "replay", "--execute")["replayed"] == 0
 
 
-@pytest.mark.parametrize("point", ["replay_start", "replay_middle", "replay_end", "first_produced",
-                                   "all_produced", "before_end_txn", "end_txn_sent", "after_commit"])
+@pytest.mark.parametrize("point", [
+    "replay_start", "replay_middle", "replay_end", "first_produced", "all_produced",
+    "before_end_txn", "end_txn_sent", "after_commit"])
 def test_each_once_after_a_crash_at(point, kafka, topics, millrace_test, dlq):
     write_letters(kafka, topics, 2000)
     flags = ["--execute", "--rate", "unlimited"]
