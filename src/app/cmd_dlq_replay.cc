@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,6 +39,7 @@ constexpr const char* kParkedSuffix = ".parked";
 // left open, and needs not wait for the group to miss it.
 constexpr const char* kRunName = "dlq";
 constexpr int kBarColumns = 24;
+constexpr std::int32_t kRoomForHeaders = 1024;
 
 struct CopyFlags {
   SelectionFlags selection;
@@ -71,7 +73,7 @@ Result<double> ParseRate(std::string_view text) {
 class DlqCopy {
  public:
   DlqCopy(CommandContext& context, CopyKind kind, const CopyFlags& flags,
-          const StopSignals& signals)
+          const StopSignals* signals)
       : context_(context),
         flags_(flags),
         signals_(signals),
@@ -89,6 +91,7 @@ class DlqCopy {
                       {.topic = dlq_,
                        .group = context_.options.transport.group,
                        .again = flags_.again,
+                       .stopped = [this] { return Stopped(); },
                        .positions = [this](const std::string& group) { return Positions(group); }});
     progress_.Clear();
     if (!plan.ok()) return Fail(context_.command, plan.status());
@@ -104,6 +107,7 @@ class DlqCopy {
 
  private:
   bool Json() const { return context_.output == OutputFormat::kJson; }
+  bool Stopped() const { return signals_ != nullptr && signals_->stopped(); }
   bool Replays() const { return rules_.kind == CopyKind::kReplay; }
 
   Status Prepare() {
@@ -130,6 +134,8 @@ class DlqCopy {
     const auto protocol = kafka.properties.find("group.protocol");
     const bool classic = protocol == kafka.properties.end() || protocol->second == "classic";
     kafka.instance_id = classic ? kRunName : "";
+    // Where a new group starts is not for the worker's settings to say: at the beginning.
+    kafka.properties.erase("auto.offset.reset");
     auto log = OpenExistingLog(context_);
     if (!log.ok()) return log.status();
     log_ = std::move(*log);
@@ -205,6 +211,8 @@ class DlqCopy {
     if (!flags_.execute) return Status::Ok();
     spec.name = rules_.to;
     spec.retention = Millis(0);
+    // A dead letter that just fits its topic gets two headers more.
+    if (spec.max_message_bytes > 0) spec.max_message_bytes += kRoomForHeaders;
     MILLRACE_RETURN_IF_ERROR(MakeMissingTopics(*log_, std::array<TopicSpec, 1>{spec}));
     fmt::print(stderr, "created topic {} with {} partitions\n", spec.name, spec.partitions);
     return Status::Ok();
@@ -237,7 +245,7 @@ class DlqCopy {
     const Status status = job.Run([&](const ReplayTotals& totals) {
       copied_ = before + totals.copied;
       Show();
-      return !signals_.stopped();
+      return !Stopped();
     });
     copied_ = before + job.totals().copied;
     too_large_ += job.totals().too_large;
@@ -277,8 +285,9 @@ class DlqCopy {
     const std::int64_t all = plan_->copies().total();
     const double rate = Seconds() > 0 ? static_cast<double>(copied_) / Seconds() : 0;
     std::string bar = Bar(copied_, all, kBarColumns);
-    const auto filled = std::min<std::int64_t>(
-        kBarColumns, copied_ * kBarColumns / std::max<std::int64_t>(all, 1) + 1);
+    const auto filled = std::count_if(bar.begin(), bar.end(), [](char c) {
+      return (static_cast<unsigned char>(c) & 0xC0) != 0x80;  // Not inside of a character.
+    });
     bar.append(static_cast<std::size_t>(kBarColumns - filled), ' ');
     progress_.Show(fmt::format(
         "[{}] {}%  {} of {}, {}/s{}", bar, copied_ * 100 / std::max<std::int64_t>(all, 1),
@@ -391,7 +400,7 @@ class DlqCopy {
 
   CommandContext& context_;
   const CopyFlags& flags_;
-  const StopSignals& signals_;
+  const StopSignals* const signals_;  // None: a signal ends the process.
   const std::string dlq_;
   const char* const verb_;
   const char* const verbed_;
@@ -408,8 +417,10 @@ class DlqCopy {
 
 CommandBody BodyOf(CopyKind kind, std::shared_ptr<CopyFlags> flags) {
   return [kind, flags = std::move(flags)](CommandContext& context) {
-    StopSignals signals;  // Before the log starts threads, so that all inherit the mask.
-    return DlqCopy(context, kind, *flags, signals).Run();
+    // Before the log starts threads, so that all inherit the mask. A dry run has nothing to end.
+    std::optional<StopSignals> signals;
+    if (flags->execute) signals.emplace();
+    return DlqCopy(context, kind, *flags, signals ? &*signals : nullptr).Run();
   };
 }
 

@@ -117,6 +117,9 @@ Result<DlqPlan> DlqPlan::Make(Log& log, const CopyRules& rules, Options options)
   RecordReader reader;
   plan.reader_ = &reader;
   while (!scan->done()) {
+    if (plan.options_.stopped()) {
+      return Status(StatusCode::kCancelled, "stopped before anything was changed");
+    }
     MILLRACE_RETURN_IF_ERROR(scan->Poll(&batch));
     for (const Record& record : batch.records) {
       Status status;

@@ -79,6 +79,7 @@ class DlqPlan {
     std::string topic;  // Of dead letters.
     std::string group;  // In front of the jobs' groups.
     bool again = false;
+    std::function<bool()> stopped;  // Whether to give up: kCancelled.
     // The group's committed positions; asks patiently.
     std::function<Result<std::map<std::int32_t, Offset>>(const std::string& group)> positions;
   };

@@ -158,6 +158,18 @@ def test_of_two_runs_at_once_the_later_goes_on(kafka, topics, millrace, dlq):
     union_is_exact(kafka, topics, 2000)
 
 
+def test_each_once_with_the_brokers_own_group_protocol(kafka, topics, millrace, dlq):
+    write_letters(kafka, topics, 2000)
+    protocol = ["-X", "group.protocol=consumer"]
+    process = subprocess.Popen([millrace, "dlq", "replay", "-b", kafka.bootstrap, *topics.settings,
+                                *protocol, "--execute", "--rate", "500/s"])
+    wait_until(lambda: sum(end_offsets(kafka, topics.requests).values()) > 0)
+    process.kill()
+    process.wait()
+    assert dlq(kafka, topics, "replay", "--execute", *protocol)["done_before"] > 0
+    union_is_exact(kafka, topics, 2000)
+
+
 def test_a_replay_outlives_a_broker_that_restarts(own_kafka, make_topics, millrace, dlq):
     topics = make_topics(own_kafka)
     write_letters(own_kafka, topics, 3000)
