@@ -28,6 +28,8 @@ namespace {
 constexpr std::int64_t kDefaultRows = 100;
 // Dead letters that `show` prints when it is given filters and no place.
 constexpr std::int64_t kDefaultShown = 10;
+// Rows that are gathered before they are printed.
+constexpr std::int64_t kFlushEvery = 4096;
 constexpr std::size_t kTextColumns = 24;
 
 struct ListFlags {
@@ -121,7 +123,6 @@ int ListDeadLetters(CommandContext& context, const ListFlags& flags) {
     out.clear();
     return written;
   };
-  constexpr std::int64_t kFlushEvery = 4096;
   bool written = true;
   const std::string& topic = context.options.transport.topics.dlq;
   const Status status =

@@ -242,7 +242,7 @@ class DlqCopy {
           return Choose(target, record, partition, reader, chunk, out);
         });
     const std::int64_t before = copied_;
-    const Status status = job.Run([&](const ReplayTotals& totals) {
+    Status status = job.Run([&](const ReplayTotals& totals) {
       copied_ = before + totals.copied;
       Show();
       return !Stopped();

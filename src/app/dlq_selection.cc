@@ -18,6 +18,8 @@
 namespace millrace {
 namespace {
 
+constexpr std::size_t kDayBytes = 10;  // Of 2026-11-21.
+
 bool ParseWhole(std::string_view text, std::int64_t* out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *out);
   return error == std::errc() && end == text.data() + text.size() && *out >= 0;
@@ -70,7 +72,6 @@ std::optional<NumberRange> ParseRange(std::string_view text) {
 
 Result<WallMillis> ParseTime(std::string_view text, WallMillis now, bool* relative) {
   *relative = false;
-  constexpr std::size_t kDayBytes = 10;
   const std::string day = std::string(text) + "T00:00:00Z";
   if (const auto time = ParseRfc3339(text.size() == kDayBytes ? day : text)) return *time;
   const bool has_unit = !text.empty() && text.back() >= 'a' && text.back() <= 'z';

@@ -82,7 +82,7 @@ Status ReplayJob::Poll() {
   batch_.Clear();
   PollLimits limits = kPollLimits;
   if (Moved()) limits.max_wait = Millis(0);
-  const Status status = worker_.source->Poll(limits, &batch_);
+  Status status = worker_.source->Poll(limits, &batch_);
   if (!batch_.records.empty()) {
     last_progress_ = Now();
     CrashPoint("replay_middle");
@@ -187,7 +187,7 @@ Status ReplayJob::CommitUnit(const GoOn& go_on) {
     if (!patient || !go_on(totals_)) return result.status.WithContext("committing the replay");
     std::this_thread::sleep_for(backoff_.Next());
     // A member that was away has to hear of it, or its commits would be refused for ever.
-    const Status events = worker_.source->Poll(kOnlyEvents, &events_);
+    Status events = worker_.source->Poll(kOnlyEvents, &events_);
     if (!events.ok() && events.code() != StatusCode::kUnavailable) return events;
   }
   copies_.clear();
