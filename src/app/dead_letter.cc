@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <vector>
 
 #include "codec/outcome_encoder.h"
 #include "codec/text.h"
@@ -90,6 +91,51 @@ std::string TimeText(WallMillis time) {
   std::array<char, kRfc3339MillisBytes> text{};
   FormatRfc3339Millis(time, text.data());
   return {text.data(), text.size()};
+}
+
+std::string IndentedJson(std::string_view json) {
+  std::string out;
+  std::size_t depth = 0;
+  // By depth: whether it is an object, whose members have lines of their own.
+  std::vector<bool> objects;
+  bool quoted = false;
+  const auto line = [&] { out.append("\n").append(2 * depth, ' '); };
+  for (std::size_t at = 0; at < json.size(); ++at) {
+    const char c = json[at];
+    if (quoted) {
+      out += c;
+      if (c == '\\' && at + 1 < json.size()) out += json[++at];
+      quoted = c != '"';
+      continue;
+    }
+    const bool in_object = !objects.empty() && objects.back();
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\r') continue;
+    if (c == '{' || c == '[') {
+      out += c;
+      objects.push_back(c == '{');
+      ++depth;
+      const std::size_t next = json.find_first_not_of(" \t\r\n", at + 1);
+      if (c == '{' && next != std::string_view::npos && json[next] != '}') line();
+    } else if (c == '}' || c == ']') {
+      const std::size_t last = out.find_last_not_of(" \n");
+      if (depth > 0) --depth;
+      if (!objects.empty()) objects.pop_back();
+      if (c == '}' && last != std::string::npos && out[last] != '{') line();
+      out += c;
+    } else if (c == ',') {
+      out += c;
+      if (in_object) {
+        line();
+      } else {
+        out += ' ';
+      }
+    } else {
+      out += c;
+      if (c == ':') out += ' ';
+      quoted = c == '"';
+    }
+  }
+  return out;
 }
 
 std::string HexDump(std::string_view bytes) {

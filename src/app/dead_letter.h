@@ -31,6 +31,8 @@ void WriteDeadLetter(const DeadLetter& letter, const Record& record, std::string
 
 // "2026-11-21T07:15:27.123Z".
 std::string TimeText(WallMillis time);
+// JSON with a line for each member; arrays of plain values on one. Text that is no JSON stays text.
+std::string IndentedJson(std::string_view json);
 // "00000000  7b 22 ...  |{"...|" lines.
 std::string HexDump(std::string_view bytes);
 

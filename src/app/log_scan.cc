@@ -78,6 +78,12 @@ bool LogScan::done() const {
   return true;
 }
 
+std::map<std::int32_t, Offset> LogScan::Ends() const {
+  std::map<std::int32_t, Offset> ends;
+  for (const Part& part : parts_) ends[part.partition] = part.end;
+  return ends;
+}
+
 Result<std::map<std::int32_t, Offset>> CommittedPositions(Log& log, const std::string& group,
                                                           const std::string& topic) {
   constexpr Millis kPause{50};

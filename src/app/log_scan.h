@@ -32,6 +32,9 @@ class LogScan {
   Status Poll(RecordBatch* batch);
   bool done() const;
 
+  // Where the partitions ended when it was made, by number. REQUIRES: it reads one topic.
+  std::map<std::int32_t, Offset> Ends() const;
+
   const std::string& topic(const Record& record) const { return part(record).topic; }
   std::int32_t partition(const Record& record) const { return part(record).partition; }
 

@@ -19,10 +19,11 @@ std::size_t Width(std::string_view text) {
 
 }  // namespace
 
-std::string Printable(std::string_view text) {
+std::string Printable(std::string_view text, char kept) {
   std::string out(text);
   for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
+    if (control && (c != kept || kept == '\0')) c = '?';
   }
   return out;
 }

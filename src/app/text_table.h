@@ -37,8 +37,8 @@ class TextTable {
   bool has_header_ = false;
 };
 
-// Control characters as '?', on one line.
-std::string Printable(std::string_view text);
+// Control characters as '?', on one line; but for `kept`.
+std::string Printable(std::string_view text, char kept = '\0');
 // At most `characters` of `text`, the last an ellipsis when it is cut. Never splits UTF-8.
 std::string Shortened(std::string_view text, std::size_t characters);
 // 1234567 as "1,234,567".

@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::array<std::string_view, 25> kCrashPoints = {
+constexpr std::array<std::string_view, 28> kCrashPoints = {
     // Of every log.
     "after_poll",
     "after_decode",
@@ -25,6 +25,10 @@ constexpr std::array<std::string_view, 25> kCrashPoints = {
     "after_commit",
     "shutdown_begin",
     "shutdown_drained",
+    // Of a replay of dead letters.
+    "replay_start",
+    "replay_middle",
+    "replay_end",
     // Of the local log.
     "mid_produce",
     // Of Kafka.

@@ -1,24 +1,13 @@
 // The dead letter half of outcome_encoder.h.
 #include <array>
-#include <charconv>
 
+#include "codec/failure_headers_internal.h"
 #include "codec/outcome_encoder.h"
+#include "codec/replayed_record.h"
 #include "codec/text.h"
 
 namespace millrace {
 namespace {
-
-constexpr std::string_view kConnectPrefix = "__connect.errors.";
-
-// What an earlier failure said about its record; a later one says it anew.
-constexpr std::array<std::string_view, 12> kFailureHeaders = {
-    "original_topic",  "original_partition",
-    "original_offset", "original_timestamp",
-    "original_key",    "reason",
-    "detail",          "failed_at",
-    "attempts",        "model_version",
-    "consumer_group",  "original_value_null",
-};
 
 // Where Kafka Connect's own tools would place the failure.
 std::string_view ConnectStage(FailureReason reason) {
@@ -41,39 +30,22 @@ std::string_view ConnectStage(FailureReason reason) {
   return "TASK_PUT";
 }
 
-bool IsReplaced(std::string_view name, const DeadLetterContext& context) {
-  if (name.starts_with(kConnectPrefix)) return true;
-  // The request's own word stands where nothing better is known.
-  if (name == "model_id") return !context.model_id.empty();
-  if (name == "tenant_id") return !context.tenant_id.empty();
-  for (const std::string_view ours : kFailureHeaders) {
-    if (name == ours) return true;
-  }
-  return false;
+// Whether the request has the header `name` with this value. It then stays where it is, so that a
+// replay knows it for the request's own.
+bool SaysItself(const Record& record, std::string_view name, std::string_view value) {
+  return record.headers.Find(name) == value;
 }
 
-class HeaderWriter {
- public:
-  explicit HeaderWriter(ByteBuffer& out) : out_(out) {}
-
-  void Text(std::string_view name, std::string_view value) { AppendHeader(name, value, out_); }
-  void Known(std::string_view name, std::string_view value) {
-    if (!value.empty()) Text(name, value);
+bool IsReplaced(std::string_view name, const DeadLetterContext& context, const Record& record) {
+  // The request's own word stands where nothing better is known.
+  if (name == "model_id") {
+    return !context.model_id.empty() && !SaysItself(record, name, context.model_id);
   }
-  void Integer(std::string_view name, std::int64_t value) {
-    std::array<char, 24> text;
-    const char* end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
-    Text(name, {text.data(), static_cast<std::size_t>(end - text.data())});
+  if (name == "tenant_id") {
+    return !context.tenant_id.empty() && !SaysItself(record, name, context.tenant_id);
   }
-  // An entry as it stands in its block: its prefix lies right before its name.
-  void Copy(const Header& header) {
-    out_.Append({header.name.data() - HeadersView::kPrefixBytes,
-                 HeadersView::kPrefixBytes + header.name.size() + header.value.size()});
-  }
-
- private:
-  ByteBuffer& out_;
-};
+  return IsFailureHeader(name);
+}
 
 void WriteFailureHeaders(const RecordOrigin& origin, const Failure& failure,
                          const DeadLetterContext& context, ByteBuffer& bytes) {
@@ -97,10 +69,14 @@ void WriteFailureHeaders(const RecordOrigin& origin, const Failure& failure,
   writer.Text("reason", reason);
   writer.Text("detail", detail);
   writer.Text("failed_at", {failed_at.data(), failed_at.size()});
-  writer.Integer("attempts", context.attempts);
-  writer.Known("model_id", context.model_id);
+  writer.Integer(kAttempts, EarlierAttempts(record.headers) + context.attempts);
+  if (!SaysItself(record, "model_id", context.model_id)) {
+    writer.Known("model_id", context.model_id);
+  }
   writer.Known("model_version", context.model_version);
-  writer.Known("tenant_id", context.tenant_id);
+  if (!SaysItself(record, "tenant_id", context.tenant_id)) {
+    writer.Known("tenant_id", context.tenant_id);
+  }
   writer.Text("consumer_group", context.consumer_group);
 
   writer.Text("__connect.errors.topic", origin.topic);
@@ -129,7 +105,7 @@ void EncodeDeadLetter(const RecordOrigin& origin, const Failure& failure,
   const std::size_t headers = bytes.size();
   HeaderWriter writer(bytes);
   for (const Header& header : record.headers) {
-    if (!IsReplaced(header.name, context)) writer.Copy(header);
+    if (!IsReplaced(header.name, context, record)) writer.Copy(header);
   }
   WriteFailureHeaders(origin, failure, context, bytes);
   out->headers = span_from(headers);

@@ -57,13 +57,14 @@ struct DeadLetterContext {
   std::string_view model_id;       // What is known; may be empty.
   std::string_view model_version;  // The version that ran, if any.
   std::string_view tenant_id;      // Empty when unknown: the original key is the key then.
-  std::int32_t attempts = 1;
+  std::int32_t attempts = 1;       // Of this run; those of earlier ones are the record's to tell.
   WallMillis now = 0;
 };
 
 // Dead letter of `origin`'s record: original value bytes and headers, plus the contract's headers
-// (replacing those of an earlier failure) and their __connect.errors.* twins. The request's own
-// model_id and tenant_id headers stay when `context` does not know better. Headers of a record are
+// (replacing those of an earlier failure, and counting `attempts` on from it) and their
+// __connect.errors.* twins. The request's own model_id and tenant_id headers stay, before all of
+// ours, when they say what `context` does or it knows nothing better. Headers of a record are
 // kept whole, whatever their size: ours add at most about 6 KiB, mostly the detail and the key. A
 // record without value gets an empty one and the header original_value_null; one without key has a
 // null original_key.

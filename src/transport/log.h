@@ -23,6 +23,11 @@
 
 namespace millrace {
 
+// Groups of jobs that copy dead letters are called <worker's group><word><hash>. The local log's
+// retention waits for no such group: its job ends, and its positions stay to say what was done.
+inline constexpr const char* kReplayGroupWord = ".replay.";
+inline constexpr const char* kParkGroupWord = ".park.";
+
 enum class CleanupPolicy : std::uint8_t { kDelete, kCompact };
 
 struct TopicSpec {

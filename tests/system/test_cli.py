@@ -6,9 +6,9 @@ import subprocess
 import pytest
 
 COMMANDS = ["serve", "demo", "send", "topics create", "topics describe", "results", "dlq list",
-            "dlq show", "models list", "verify", "bench", "config check", "config dump",
-            "config schema", "config reference", "completion bash", "completion zsh",
-            "completion fish"]
+            "dlq show", "dlq stats", "dlq replay", "dlq park", "models list", "verify", "bench",
+            "config check", "config dump", "config schema", "config reference", "completion bash",
+            "completion zsh", "completion fish"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -88,6 +88,10 @@ def complete(millrace, line, cwd=None):
     ("millrace send --transport l", ["local"]),
     ("millrace send -g serve --out", ["--output"]),
     ("millrace completion ", ["bash", "zsh", "fish"]),
+    ("millrace dlq ", ["list", "show", "stats", "replay", "park"]),
+    ("millrace dlq replay --exec", ["--execute"]),
+    ("millrace dlq replay --reason unk", ["unknown_model"]),
+    ("millrace dlq park --min", ["--min-attempts"]),
 ])
 def test_bash_completes_commands_flags_and_values(millrace, line, offered):
     assert complete(millrace, line) == offered

@@ -398,6 +398,7 @@ def test_verify_proves_nothing_on_an_empty_log(run_millrace, log):
 
 @pytest.mark.parametrize("command", [
     ["results"], ["topics", "describe"], ["dlq", "list"], ["dlq", "show", "0:0"], ["verify"],
+    ["dlq", "stats"], ["dlq", "replay", "--execute"], ["dlq", "park", "--execute"],
 ])  # fmt: skip
 def test_looking_at_a_log_that_is_not_there_makes_none(run_millrace, local_dir, command):
     done = run_millrace([*command, "--data", local_dir / "typo"], check=False)
@@ -489,7 +490,8 @@ def test_verify_raises_no_alarm_beside_a_busy_worker(worker, run_millrace, log, 
 
 @pytest.mark.parametrize("command", [
     ["send"], ["results"], ["topics"], ["topics", "create"], ["topics", "describe"], ["dlq"],
-    ["dlq", "list"], ["dlq", "show"], ["models"], ["models", "list"], ["verify"],
+    ["dlq", "list"], ["dlq", "show"], ["dlq", "stats"], ["dlq", "replay"], ["dlq", "park"],
+    ["models"], ["models", "list"], ["verify"],
 ])  # fmt: skip
 def test_help_has_examples(run_millrace, command):
     text = run_millrace([*command, "--help"]).stdout

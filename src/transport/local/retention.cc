@@ -55,8 +55,11 @@ Result<std::pair<std::int64_t, std::int64_t>> Retention::Expired(std::int64_t pa
   Connection& connection = writer_.connection();
   Statement bound;
   MILLRACE_RETURN_IF_ERROR(connection.Prepare(
-      "SELECT start, coalesce((SELECT min(position) FROM committed WHERE partition_id = ?1), next) "
-      "FROM partitions WHERE id = ?1",
+      fmt::format("SELECT start, coalesce((SELECT min(c.position) FROM committed AS c "
+                  "JOIN groups AS g ON g.id = c.group_id WHERE c.partition_id = ?1 "
+                  "AND instr(g.name, '{}') = 0 AND instr(g.name, '{}') = 0), next) "
+                  "FROM partitions WHERE id = ?1",
+                  kReplayGroupWord, kParkGroupWord),
       &bound));
   bound.Bind(1, partition);
   int code = bound.Step();

@@ -1,7 +1,8 @@
 // Retention: removes what a topic does not keep any longer.
 //
 // A topic with a retention time loses its oldest records once they are older, but never one that
-// a group with a position in the partition has still to read. A compacted topic keeps the last
+// a group with a position in the partition has still to read; but it waits for no job that copies
+// dead letters (kReplayGroupWord). A compacted topic keeps the last
 // record of each key, and a tombstone for kTombstoneLife. Offsets are never used again. Works in
 // small transactions, so that writers wait a few milliseconds at most. Used by one thread.
 // Internal to transport/local.

@@ -107,6 +107,14 @@ TEST_F(RetentionTest, KeepsWhatAGroupHasStillToRead) {
   EXPECT_EQ(Partition(kRequests).start, Offset(4));
 }
 
+TEST_F(RetentionTest, WaitsForNoJobThatCopiesDeadLetters) {
+  for (const char* group : {"g.replay.0123", "g.park.0123.2"}) {
+    ASSERT_TRUE(log_->OpenWorker({.group = group}).ok());
+  }
+  Append(kRequests, "k", kNow - 2 * kDay, false, 10);
+  EXPECT_EQ(Run(kNow), 10);
+}
+
 TEST_F(RetentionTest, RemovesRequestsThatNoGroupReads) {
   Append(kRequests, "k", kNow - 2 * kDay, false, 10);
   EXPECT_EQ(Run(kNow), 10);
