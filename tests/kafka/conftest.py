@@ -14,6 +14,7 @@ import uuid
 import pytest
 
 from cluster import KafkaCluster
+from publish import SLOW, SLOW_SECONDS, SLOW_VALUE
 
 MODELS = pathlib.Path(__file__).resolve().parents[1] / "models"
 
@@ -97,9 +98,14 @@ def topics(kafka, make_topics):
 
 @pytest.fixture
 def models(local_dir):
-    """A repository with the model of publish(); a copy, for a link may not lead out of it."""
-    shutil.copytree(MODELS / "linear", local_dir / "models" / "linear")
-    return local_dir / "models"
+    """A repository with the models of publish(): `linear`, a copy, for a link may not lead out of
+    it, and `slow`."""
+    repository = local_dir / "models"
+    shutil.copytree(MODELS / "linear", repository / "linear")
+    (repository / SLOW / "1").mkdir(parents=True)
+    (repository / SLOW / "1" / "model.test").write_text(
+        f"elements=4\nslow_value={SLOW_VALUE}\nslow_us={SLOW_SECONDS * 1_000_000}\n")
+    return repository
 
 
 @pytest.fixture

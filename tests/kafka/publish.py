@@ -8,6 +8,9 @@ import uuid
 from confluent_kafka import Producer
 
 LINEAR = "linear"
+SLOW = "slow"
+SLOW_SECONDS = 8
+SLOW_VALUE = 77  # A row that begins with it is slow.
 FLUSH_TIMEOUT = 60
 PACE_EVERY = 50
 
@@ -32,8 +35,17 @@ def request(number, tenants=7, **extra):
     return body
 
 
+def first_is_slow(number, tenants=7):
+    """As request(), but the first takes SLOW_SECONDS, in the model `slow`."""
+    if number != 0:
+        return request(number, tenants)
+    return request(0, tenants, tenant_id="slow", model_id=SLOW, input=[SLOW_VALUE, 0, 0, 0])
+
+
 def expected_output(body):
-    """What `linear` answers: x . [1, 2, 3, 4]."""
+    """What `linear` answers, x . [1, 2, 3, 4], and `slow`, the first number."""
+    if body["model_id"] == SLOW:
+        return [float(body["input"][0])]
     return [float(sum(x * w for x, w in zip(body["input"], (1, 2, 3, 4))))]
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from cluster import ROOT, KafkaCluster
-from publish import publish
+from publish import first_is_slow, publish
 from test_outages import set_topic
 from workload import (EAGER, GROWING_UNITS, SMALL_UNITS, Progress, assigned, verdict, verify,
                       wait_outcomes, wait_until)
@@ -71,11 +71,11 @@ def test_one_outcome_each_after_a_crash_in_a_transaction(point, kafka, topics, c
 
 def test_one_outcome_each_after_a_crash_with_a_part_of_a_unit_written(
         kafka, topics, crash, finish):
-    count = 10 * COUNT  # More than is in flight at a time: a unit has something to wait for.
-    publish(kafka, topics.requests, count)
+    # A unit that waits for one request is written as far as it goes.
+    publish(kafka, topics.requests, COUNT, make=first_is_slow)
     with crash(kafka, topics, "unit_staged", *GROWING_UNITS, ready=False):
         pass
-    finish(kafka, topics, count)
+    finish(kafka, topics)
 
 
 def test_one_outcome_each_after_a_crash_while_joining(kafka, topics, crash, finish):

@@ -3,32 +3,10 @@ partition over goes on from both, the position and its note."""
 
 import pytest
 
-from publish import expected_output, publish, request
+from publish import SLOW_SECONDS, first_is_slow, publish
 from workload import PROTOCOLS, Progress, assigned, outcomes, settled, verdict, verify, wait_until
 
-SLOW_SECONDS = 8
-SLOW_INPUT = [77, 0, 0, 0]
 COUNT = 3_000
-
-
-@pytest.fixture
-def models(models):
-    """The model of publish(), and one that takes its time for one kind of row."""
-    folder = models / "slow" / "1"
-    folder.mkdir(parents=True)
-    (folder / "model.test").write_text(
-        f"elements=4\nslow_value=77\nslow_us={SLOW_SECONDS * 1_000_000}\n")
-    return models
-
-
-def first_is_slow(number, tenants=7):
-    if number != 0:
-        return request(number, tenants)
-    return request(0, tenants, tenant_id="slow", model_id="slow", input=SLOW_INPUT)
-
-
-def answer(body):
-    return [77.0] if body["model_id"] == "slow" else expected_output(body)
 
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
@@ -54,6 +32,6 @@ def test_a_partition_with_a_gap_goes_from_one_worker_to_another(
             progress.wait_idle()
             assert outcomes(second) <= COUNT + 1, "nothing that was answered is run again"
             assert second.stop() == 0
-    verdict(kafka, topics, requests=2 * COUNT, poisoned={}, answer=answer)
+    verdict(kafka, topics, requests=2 * COUNT, poisoned={})
     settled(kafka, topics)
     verify(run_millrace, kafka, topics)

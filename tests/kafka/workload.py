@@ -174,14 +174,12 @@ def lags_by_tool(cluster, topics):
     return {int(partition): lag for partition, (end, lag) in found.items() if end != "0"}
 
 
-def verdict(cluster, topics, *, requests=None, poisoned=None, faults=None,
-            answer=expected_output):
+def verdict(cluster, topics, *, requests=None, poisoned=None, faults=None):
     """Holds what lies in the topics to exactly-once; returns the judge's report.
 
     requests: how many there must be. poisoned: {number: reason} of all dead letters there may be.
-    answer(body): what a request's output must be.
     """
-    report = judge(cluster, topics, answer=answer)
+    report = judge(cluster, topics, answer=expected_output)
     print(f"{report}\n{report.ordered_pairs} ordered pairs, aborted: {report.aborted_results} "
           f"results, {report.aborted_dead_letters} dead letters")
     assert report.faults == (faults or {}), report
