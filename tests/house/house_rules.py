@@ -285,6 +285,16 @@ def no_path_of_one_machine(root):
         yield from matching_lines(WORKPLACE, path, text, "a path of one machine")
 
 
+def names_of_test_files_are_unique(root):
+    """pytest imports test files by their bare name; two of one name stop the whole collection."""
+    first = {}
+    for path, _ in text_files(root):
+        if path.parts[0] == "tests" and path.match("test_*.py"):
+            other = first.setdefault(path.name, path)
+            if other != path:
+                yield f"{path}: {other} has the same file name, pytest imports only one of them"
+
+
 RULES = (
     folders_and_table_agree,
     arrows_are_in_the_table,
@@ -299,6 +309,7 @@ RULES = (
     nothing_is_left_for_later,
     no_registry_is_named,
     no_path_of_one_machine,
+    names_of_test_files_are_unique,
 )
 
 

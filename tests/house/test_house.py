@@ -33,6 +33,7 @@ CLEAN = {
     "src/config/load.cc": '#include "transport/options.h"\n#include <yaml-cpp/yaml.h>\n',
     "src/app/main.cc": '#include "config/load.h"\n#include "generated/build_info.h"\n',
     "src/config/load.h": HEADER,
+    "tests/unit/test_load.py": "def test_load():\n    assert load()\n",
 }
 
 
@@ -114,6 +115,8 @@ PLANTED = [
     (house.nothing_is_left_for_later, "docs/a.md", "\n// TO" "DO: finish\n", "docs/a.md:2:"),
     (house.no_registry_is_named, "tools/a.sh", "curl https://py" "pi.org/x\n", "tools/a.sh:1:"),
     (house.no_path_of_one_machine, "docs/a.md", "see /wo" "rk/main\n", "docs/a.md:1:"),
+    (house.names_of_test_files_are_unique, "tests/zeta/test_load.py", "",
+     "tests/zeta/test_load.py: tests/unit/test_load.py has the same file name"),
 ]
 
 
