@@ -6,6 +6,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
 
+# Objects compiled in one clone serve the next one.
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_NOHASHDIR ?= 1
+
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 30
 PYTEST_ARGS ?=
