@@ -133,11 +133,12 @@ int StdoutFailed(const std::string& command) {
                         fmt::format("cannot write to stdout: {}", std::strerror(errno))});
 }
 
-int RunCommand(const CommandLine& line, const CLI::App& command, const CommandBody& body,
-               const char* argv0) {
+int RunCommand(const CommandLine& line, const CLI::App& command, const CommandBody& body, int argc,
+               char** argv) {
   CommandContext context;
+  context.arguments.assign(argv, argv + argc);
   context.command = CommandName(command);
-  context.program = ProgramPath(argv0);
+  context.program = ProgramPath(argv[0]);
   context.stdout_is_terminal = ::isatty(STDOUT_FILENO) == 1;
   context.stderr_is_terminal = ::isatty(STDERR_FILENO) == 1;
   context.output = line.flags->output == "json" ? OutputFormat::kJson : OutputFormat::kTable;
@@ -190,7 +191,7 @@ int ParseAndRun(int argc, char** argv) {
     return ParseFailure(*line.root, *command, error);
   }
   for (const auto& [app, body] : line.table.commands) {
-    if (app == command) return RunCommand(line, *command, body, argv[0]);
+    if (app == command) return RunCommand(line, *command, body, argc, argv);
   }
   return UsageError("", "no command was given");
 }

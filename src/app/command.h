@@ -48,6 +48,7 @@ struct CommandContext {
   bool stderr_is_terminal = false;
   std::string program;  // argv[0] resolved: for commands that start the binary again.
   std::string command;  // "serve", "topics create": for Fail.
+  std::vector<std::string> arguments;  // As the process was given them, argv[0] included.
   // Where each value came from, bound to `options` above. Outlives the body.
   const LoadedSettings* loaded = nullptr;
 

@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/thread_name.h"
 
 namespace millrace {
@@ -50,12 +52,22 @@ void StopSignals::Close() {
 void StopSignals::Watch() {
   SetThreadName("mr-signals");
   const sigset_t set = StopSet();
+  int direct = 0;
+  int forwarded = 0;
   while (true) {
-    int signal = 0;
-    if (sigwait(&set, &signal) != 0) continue;
+    siginfo_t info{};
+    const int signal = sigwaitinfo(&set, &info);
+    if (signal < 0) continue;
     if (ending_.load(std::memory_order_acquire)) return;
     if (signal == SIGUSR1) continue;
-    if (stopped_.exchange(true, std::memory_order_acq_rel)) _exit(128 + signal);
+    const bool counted = info.si_code == SI_QUEUE && info.si_value.sival_int > 0;
+    if (counted && info.si_pid == getppid()) {
+      forwarded = std::max(forwarded, info.si_value.sival_int);
+    } else {
+      ++direct;
+    }
+    if (std::max(direct, forwarded) > 1) _exit(128 + signal);
+    if (stopped_.exchange(true, std::memory_order_acq_rel)) continue;
     const std::lock_guard lock(mutex_);
     if (handler_ != nullptr) handler_();
   }

@@ -2,7 +2,9 @@
 //
 // Construct it before any other thread starts: it blocks both signals for the process and waits for
 // them on its own thread ("mr-signals"). The first one calls the handler; the second ends the
-// process at once with 128 + its number. A signal that comes before OnStop is remembered.
+// process at once with 128 + its number. A signal that comes before OnStop is remembered. A
+// supervisor sends on what it was sent, with how many that were: whoever signals both (systemd a
+// whole control group, a terminal its foreground) has asked once.
 #pragma once
 
 #include <atomic>

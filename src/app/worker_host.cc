@@ -136,6 +136,21 @@ WorkerHost::~WorkerHost() {
   published_worker_.store(nullptr, std::memory_order_release);
 }
 
+void WorkerHost::UseCrashJournal(CrashJournal* journal, int restarts) {
+  journal_ = journal;
+  registry_
+      .GetCounter("millrace_worker_restarts_total",
+                  "Times the supervisor (serve --supervise) has started the worker again.")
+      ->Add(static_cast<std::uint64_t>(restarts));
+  if (journal == nullptr) return;
+  crash_metrics_ = registry_.AddCollector([journal](SampleSink& sink) {
+    sink.AddGauge("millrace_crash_suspects",
+                  "Requests that a model crashed with: still to be run alone, or on their way to "
+                  "the dead letters.",
+                  {}, static_cast<double>(journal->suspects()));
+  });
+}
+
 Status WorkerHost::Start(Millis log_patience) {
   if (!options_.http.admin_listen.empty()) {
     const Result<std::uint16_t> port = admin_.Start(options_.http.admin_listen);
@@ -153,14 +168,15 @@ Status WorkerHost::Start(Millis log_patience) {
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
   Result<WorkerLog> log = OpenWorkerLog(log_patience);
   if (!log.ok()) return log.status();
-  const WorkerOptions worker{options_.transport.group,
-                             options_.transport.topics,
-                             options_.delivery,
-                             options_.retry,
-                             options_.executor,
-                             options_.fairness,
-                             WithinLog(options_.limits, log->max_result_bytes),
-                             options_.tenants};
+  WorkerOptions worker{options_.transport.group,
+                       options_.transport.topics,
+                       options_.delivery,
+                       options_.retry,
+                       options_.executor,
+                       options_.fairness,
+                       WithinLog(options_.limits, log->max_result_bytes),
+                       options_.tenants};
+  worker.journal = journal_;
   worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
                                      std::move(*models_));
   published_worker_.store(worker_.get());

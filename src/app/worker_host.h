@@ -51,6 +51,9 @@ class WorkerHost final : public AdminView {
   WorkerHost(const AllOptions& options, Log& log, ModelTable models);
   ~WorkerHost() override;
 
+  // Before Start. `journal` may be null, and must outlive the host; `restarts`: how many workers
+  // the supervisor has seen die.
+  void UseCrashJournal(CrashJournal* journal, int restarts);
   // A log that is away is asked again for up to `log_patience`, from when the models are loaded;
   // kUnavailable after that, kCancelled when a stop was requested meanwhile.
   Status Start(Millis log_patience = Millis(0));
@@ -85,6 +88,7 @@ class WorkerHost final : public AdminView {
   std::atomic<bool> was_ready_{false};
   std::atomic<bool> stop_requested_{false};
   std::uint16_t admin_port_ = 0;
+  CrashJournal* journal_ = nullptr;
   const MonoTime started_ = SystemClock().Now();
 
   std::mutex mutex_;
@@ -93,6 +97,7 @@ class WorkerHost final : public AdminView {
 
   CollectorHandle process_metrics_;
   CollectorHandle lag_metrics_;
+  CollectorHandle crash_metrics_;
 };
 
 }  // namespace millrace

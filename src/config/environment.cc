@@ -20,8 +20,9 @@ std::string EnvironmentName(std::string_view path) {
 }
 
 bool IsReservedEnvironmentName(std::string_view name) {
-  static constexpr std::array<std::string_view, 4> kNames = {
-      "MILLRACE_ORT_LIBRARY", "MILLRACE_CACHE", "MILLRACE_CRASH_POINT", "MILLRACE_BINARY"};
+  static constexpr std::array<std::string_view, 5> kNames = {
+      "MILLRACE_ORT_LIBRARY", "MILLRACE_CACHE", "MILLRACE_CRASH_POINT", "MILLRACE_BINARY",
+      "MILLRACE_SUPERVISED"};
   // Kubernetes sets the last two for a service that is called millrace.
   static constexpr std::array<std::string_view, 3> kPrefixes = {
       "MILLRACE_TEST_", "MILLRACE_SERVICE_", "MILLRACE_PORT"};

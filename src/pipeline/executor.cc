@@ -15,11 +15,13 @@ Status Executor::Prepare() {
     Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
     if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
     runners_.push_back(std::move(runner).value());
+    if (parts_.journal != nullptr) journaled_.push_back(CrashJournal::ModelOf(model.ref()));
   }
   return Status::Ok();
 }
 
 void Executor::Run() {
+  if (parts_.journal != nullptr) place_ = parts_.journal->TakePlace();
   Nanos cpu{0};
   Nanos used = parts_.clock.ThreadCpu();
   while (parts_.queue.Take(&batch_, cpu, elapsed_)) {
@@ -29,6 +31,7 @@ void Executor::Run() {
     cpu = now - used;
     used = now;
   }
+  place_.reset();  // It belongs to this thread.
 }
 
 void Executor::Abandon() {
@@ -48,7 +51,9 @@ void Executor::RunBatch(FormedBatch& batch) {
   chunk_->outcomes.resize(rows_.size());
   times_ = BatchTimes{};
   results_ = 0;
-  if (run > 0) RunRows(model, 0, run);
+  const std::size_t together = SuspectsLast(run);
+  if (together > 0) RunRows(model, 0, together);
+  for (std::size_t i = together; i < run; ++i) RunRows(model, i, 1);
   for (std::size_t i = run; i < rows_.size(); ++i) EncodeExpired(model, i);
   CrashPoint("after_encode");
   if (abandoned_.load()) {  // Not every row has an outcome: none may count.
@@ -79,7 +84,7 @@ void Executor::RunRows(const ServedModel& model, std::size_t first, std::size_t 
   Gather(model, first, count, runner.Input());
   CrashPoint("before_run");
   const MonoTime t1 = parts_.clock.Now();
-  const Status status = runner.Run(count);
+  const Status status = RunJournaled(model, runner, first, count);
   const MonoTime t2 = parts_.clock.Now();
   CrashPoint("after_run");
   times_.gather += t1 - t0;
@@ -101,6 +106,32 @@ void Executor::RunRows(const ServedModel& model, std::size_t first, std::size_t 
   const std::size_t half = count / 2;
   RunRows(model, first, half);
   RunRows(model, first + half, count - half);
+}
+
+std::size_t Executor::SuspectsLast(std::size_t run) {
+  if (parts_.journal == nullptr || parts_.journal->suspects() == 0) return run;
+  const auto begin = rows_.begin();
+  const auto suspects = std::stable_partition(begin, begin + static_cast<std::ptrdiff_t>(run),
+                                              [](RequestRow* row) { return row->suspect < 0; });
+  return static_cast<std::size_t>(suspects - begin);
+}
+
+Status Executor::RunJournaled(const ServedModel& model, Runner& runner, std::size_t first,
+                              std::size_t count) {
+  if (place_ == nullptr) return runner.Run(count);
+  CrashJournal::RowId* const ids = place_->rows();
+  for (std::size_t i = 0; i < count; ++i) {
+    const RequestRow& row = *rows_[first + i];
+    ids[i] = {row.partition, row.record->offset, row.record->timestamp};
+  }
+  place_->Enter(journaled_[model.slot.index()], count);
+  Status status = runner.Run(count);
+  place_->Leave();
+  const std::int32_t suspect = rows_[first]->suspect;  // Then it is alone.
+  if (suspect >= 0 && !abandoned_.load()) {
+    parts_.journal->Clear(static_cast<std::size_t>(suspect));
+  }
+  return status;
 }
 
 void Executor::Gather(const ServedModel& model, std::size_t first, std::size_t count,

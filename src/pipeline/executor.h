@@ -31,8 +31,14 @@ class Executor {
 
  private:
   void RunBatch(FormedBatch& batch);
+  // Of the first `run` rows moves those that are suspected of a crash to the end, each to be run
+  // alone; how many run together.
+  std::size_t SuspectsLast(std::size_t run);
   // Runs rows [first, first + count) together and encodes what comes of it; on failure halves.
   void RunRows(const ServedModel& model, std::size_t first, std::size_t count);
+  // The run, with its rows in the crash journal while it lasts.
+  Status RunJournaled(const ServedModel& model, Runner& runner, std::size_t first,
+                      std::size_t count);
   void Gather(const ServedModel& model, std::size_t first, std::size_t count, std::byte* input);
   void EncodeResults(const ServedModel& model, std::size_t first, std::size_t count);
   void EncodeExpired(const ServedModel& model, std::size_t index);
@@ -42,6 +48,8 @@ class Executor {
 
   WorkerParts& parts_;
   std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot.
+  std::unique_ptr<CrashJournal::Place> place_;    // Null without a journal.
+  std::vector<CrashJournal::Model> journaled_;    // By ModelSlot; empty without a journal.
   std::atomic<bool> abandoned_{false};
   ResultEncoder encoder_;
 

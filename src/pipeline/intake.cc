@@ -65,6 +65,7 @@ Status Intake::PollOnce() {
   constexpr Millis kRoomWait{50};
   constexpr Millis kPollWait{100};
   ApplyHolds();
+  ForgetAnsweredSuspects();
   std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
   if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
@@ -141,6 +142,9 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
                           last_model_->ref().model_id + "' is not served; version '" +
                           last_model_->ref().version + "' is"};
   }
+  if (!failure.has_value() && parts_.journal != nullptr && parts_.journal->suspects() > 0) {
+    failure = JudgeSuspect(*last_model_, row);
+  }
   if (failure.has_value()) {
     block->inputs.Undo(layout.bytes);
     return failure;
@@ -151,6 +155,35 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
   row.tenant = tenants_.Intern(row.request.tenant_id);
   parts_.probe.OnTenant(row.tenant, row.request.tenant_id);
   return std::nullopt;
+}
+
+std::optional<Failure> Intake::JudgeSuspect(const ServedModel& model, RequestRow& row) const {
+  const auto suspect =
+      parts_.journal->Find({row.partition, row.record->offset, row.record->timestamp}, model.ref());
+  if (!suspect.has_value()) return std::nullopt;
+  if (suspect->crashes < CrashJournal::kDeadAfter) {
+    row.suspect = static_cast<std::int32_t>(suspect->index);
+    return std::nullopt;
+  }
+  return Failure{
+      FailureReason::kModelCrash,
+      fmt::format("model '{}:{}' crashed the worker {} times with this request, the last time by "
+                  "{}: it is not run again",
+                  model.ref().model_id, model.ref().version, suspect->crashes,
+                  SignalName(suspect->signal))};
+}
+
+void Intake::ForgetAnsweredSuspects() {
+  constexpr Millis kEvery{500};
+  if (parts_.journal == nullptr || parts_.journal->suspects() == 0) return;
+  const MonoTime now = parts_.clock.Now();
+  if (now - suspects_checked_ < kEvery) return;
+  suspects_checked_ = now;
+  for (std::size_t i = 0; i < partitions_.size(); ++i) {
+    if (partitions_[i] < 0) continue;
+    const PartitionSlot slot(static_cast<PartitionSlot::rep>(i));
+    parts_.journal->ForgetBefore(partitions_[i], parts_.ledger.CommittedPosition(slot));
+  }
 }
 
 void Intake::AddDeadLetter(const RequestRow& row, const Failure& failure) {
@@ -167,6 +200,9 @@ void Intake::AddDeadLetter(const RequestRow& row, const Failure& failure) {
   DeadLetterContext context;
   context.consumer_group = parts_.group;
   context.model_id = row.request.model_id;
+  if (failure.reason == FailureReason::kModelCrash) {
+    context.model_version = last_model_->ref().version;
+  }
   context.tenant_id = row.request.tenant_id;
   context.now = row.block->polled_wall;
   const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
@@ -192,6 +228,9 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
     if (!done.ok()) {  // Nothing is read of it: the next poll ends the worker.
       note_error_ = done.status().WithContext(
           fmt::format("{} partition {}", parts_.requests_topic, assignment.partition.partition));
+    }
+    if (parts_.journal != nullptr) {
+      parts_.journal->ForgetBefore(assignment.partition.partition, assignment.position);
     }
     parts_.ledger.Open(assignment, done.ok() ? std::move(*done) : std::vector<OffsetRange>());
   }

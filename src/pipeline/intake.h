@@ -15,6 +15,7 @@
 #include "codec/options.h"
 #include "codec/outcome_encoder.h"
 #include "codec/request_decoder.h"
+#include "pipeline/crash_journal.h"
 #include "pipeline/dispatch_queue.h"
 #include "pipeline/ledger.h"
 #include "pipeline/model_table.h"
@@ -41,6 +42,7 @@ struct WorkerParts {
   OutcomeChunkPool& chunks;
   DispatchQueue& queue;
   Ledger& ledger;
+  CrashJournal* const journal = nullptr;  // Null: nobody keeps one.
 };
 
 class Intake final : public Source::Listener {
@@ -80,7 +82,11 @@ class Intake final : public Source::Listener {
   // Decodes record `i` of the block; true when its row waits for a run, false when it has a
   // failure.
   std::optional<Failure> DecodeRow(RequestBlock* block, std::size_t i);
+  // Looks up what crashed the process before: it runs alone, or never again.
+  std::optional<Failure> JudgeSuspect(const ServedModel& model, RequestRow& row) const;
   void AddDeadLetter(const RequestRow& row, const Failure& failure);
+  // Of the crash journal: what is committed needs no verdict any more.
+  void ForgetAnsweredSuspects();
   void ApplyHolds();
 
   WorkerParts& parts_;
@@ -94,6 +100,7 @@ class Intake final : public Source::Listener {
   std::unique_ptr<OutcomeChunk> dead_letters_;
   const ServedModel* last_model_ = nullptr;  // Records of one model tend to come together.
 
+  MonoTime suspects_checked_{};
   Status note_error_;  // What an assignment brought cannot be read.
   LogLimiter unreachable_log_{Millis(5'000)};
 

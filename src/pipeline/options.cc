@@ -55,6 +55,10 @@ void DescribeSettings(SettingSet& set, ExecutorOptions& options) {
       "executor.threads", &options.threads, 0, 256,
       "Threads that run models; 0 takes as many as the processors that this process may use "
       "leave room for.");
+  set.String("executor.crash_journal", &options.crash_journal,
+             "File that keeps which rows a model was running when it crashed the process, best in "
+             "memory (/dev/shm, /run): rows that did it twice become dead letters, `model_crash`. "
+             "Empty: none, but `serve --supervise` keeps one in memory.");
 }
 
 }  // namespace millrace

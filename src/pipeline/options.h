@@ -28,7 +28,8 @@ struct RetryOptions {
 };
 
 struct ExecutorOptions {
-  std::int64_t threads = 0;  // 0: from the cgroup and the affinity of this process.
+  std::int64_t threads = 0;   // 0: from the cgroup and the affinity of this process.
+  std::string crash_journal;  // Path of its file; empty: none, or the supervisor's.
 };
 
 void DescribeSettings(SettingSet& set, DeliveryOptions& options);

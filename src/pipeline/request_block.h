@@ -34,6 +34,7 @@ struct RequestRow : QueuedRow {
   std::int32_t partition = 0;  // Its number in the requests topic.
   Epoch epoch;
   std::uint64_t seq = 0;
+  std::int32_t suspect = -1;  // In the crash journal: it runs alone.
 };
 
 struct RequestBlock {

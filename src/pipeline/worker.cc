@@ -43,6 +43,10 @@ int UsableCpus() {
   return std::max(1, static_cast<int>(std::min<double>(affinity, std::floor(CgroupCpus()))));
 }
 
+int ExecutorThreads(const ExecutorOptions& options) {
+  return options.threads > 0 ? static_cast<int>(options.threads) : UsableCpus();
+}
+
 const char* WorkerStateName(WorkerState state) {
   switch (state) {
     case WorkerState::kStarting:
@@ -80,7 +84,8 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              blocks_,
              chunks_,
              queue_,
-             ledger_},
+             ledger_,
+             options.journal},
       intake_(parts_, *log_.source),
       commits_(parts_, *log_.committer) {
   for (const ServedModel& model : models_.models()) {
@@ -102,8 +107,7 @@ Worker::~Worker() {
 }
 
 Status Worker::Start() {
-  const std::int64_t wanted = options_.executor.threads;
-  const int executors = wanted > 0 ? static_cast<int>(wanted) : UsableCpus();
+  const int executors = ExecutorThreads(options_.executor);
   for (int i = 0; i < executors; ++i) {
     executors_.push_back(std::make_unique<Executor>(parts_));
     MILLRACE_RETURN_IF_ERROR(executors_.back()->Prepare());

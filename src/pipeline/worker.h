@@ -37,6 +37,7 @@ struct WorkerOptions {
   FairnessOptions fairness;
   CodecLimits limits;
   std::map<std::string, TenantOptions> tenants;  // By tenant id.
+  CrashJournal* journal = nullptr;               // Outlives the worker; null: none is kept.
 };
 
 enum class WorkerState : std::uint8_t { kStarting, kReady, kDraining, kStopped, kFailed };
@@ -53,6 +54,8 @@ struct PartitionStatus {
 // Executor threads this process may keep busy: the CPUs of its affinity, bounded by its cgroup's
 // quota, at least one.
 int UsableCpus();
+// Executors of a worker with these options.
+int ExecutorThreads(const ExecutorOptions& options);
 
 class Worker {
  public:

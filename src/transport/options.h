@@ -32,6 +32,8 @@ struct KafkaOptions {
   std::string slot;  // transactional.id is <group>-<slot>; empty: one of this host's.
   bool allow_unsafe = false;
   std::map<std::string, std::string> properties;  // By librdkafka's own names.
+  // No setting: what a supervisor calls all workers that it starts one after the other.
+  std::string supervised_member;
 };
 
 struct TransportOptions {

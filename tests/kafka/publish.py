@@ -11,6 +11,8 @@ LINEAR = "linear"
 SLOW = "slow"
 SLOW_SECONDS = 8
 SLOW_VALUE = 77  # A row that begins with it is slow.
+CRASH = "crash"
+CRASH_VALUE = -13  # A row that begins with it ends the worker.
 FLUSH_TIMEOUT = 60
 PACE_EVERY = 50
 
@@ -43,8 +45,8 @@ def first_is_slow(number, tenants=7):
 
 
 def expected_output(body):
-    """What `linear` answers, x . [1, 2, 3, 4], and `slow`, the first number."""
-    if body["model_id"] == SLOW:
+    """What `linear` answers, x . [1, 2, 3, 4], and the others, the first number."""
+    if body["model_id"] in (SLOW, CRASH):
         return [float(body["input"][0])]
     return [float(sum(x * w for x, w in zip(body["input"], (1, 2, 3, 4))))]
 

@@ -92,6 +92,11 @@ std::optional<std::int64_t> IntegerOf(const std::map<std::string, std::string>& 
   return value;
 }
 
+bool BrokerAssigns(const KafkaOptions& options) {
+  const auto protocol = options.properties.find("group.protocol");
+  return protocol != options.properties.end() && Lower(protocol->second) == "consumer";
+}
+
 // What every client is told, unless the user says otherwise.
 constexpr std::array<std::pair<const char*, const char*>, 3> kCommon = {{
     {"client.id", "millrace"},
@@ -192,9 +197,11 @@ void PutDecided(const KafkaOptions& options, const ClientSpec& spec,
   if (spec.role == ClientRole::kGroupConsumer) {
     (*properties)["group.id"] = spec.group;
     if (!options.instance_id.empty()) (*properties)["group.instance.id"] = options.instance_id;
-    const auto protocol = options.properties.find("group.protocol");
+    if (IsSupervisedMember(options)) {
+      (*properties)["group.instance.id"] = options.supervised_member;
+    }
     // With the protocol of KIP-848 the broker assigns; naming a strategy is an error there.
-    if (protocol == options.properties.end() || Lower(protocol->second) != "consumer") {
+    if (!BrokerAssigns(options)) {
       put("partition.assignment.strategy");
       // The partitions of a worker that died wait this long for another; a live one beats on a
       // thread that nothing blocks. It must outlast a transaction. The broker decides it in its own
@@ -249,6 +256,11 @@ Status CheckProperties(const KafkaOptions& options, Millis transaction_timeout,
                         *session, transaction_timeout.count())};
   }
   return {};
+}
+
+bool IsSupervisedMember(const KafkaOptions& options) {
+  return !options.supervised_member.empty() && options.instance_id.empty() &&
+         !BrokerAssigns(options);
 }
 
 std::map<std::string, std::string> ClientProperties(const KafkaOptions& options,

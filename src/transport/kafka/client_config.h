@@ -33,6 +33,12 @@ struct ClientSpec {
 Status CheckProperties(const KafkaOptions& options, Millis transaction_timeout,
                        std::vector<std::string>* warnings);
 
+// Whether this worker's place in the group is kept for the next one of its supervisor: one that
+// crashed comes back to its partitions at once. One that closes leaves nevertheless. Not in the
+// protocol of the broker, which refuses the name until the dead member's session has ended, nor
+// where the user has chosen a name.
+bool IsSupervisedMember(const KafkaOptions& options);
+
 // Every property of a client as it will be set. REQUIRES: CheckProperties was content.
 std::map<std::string, std::string> ClientProperties(const KafkaOptions& options,
                                                     const ClientSpec& spec);

@@ -67,6 +67,19 @@ TEST(ClientConfigTest, BrokerAssignsWhenItsProtocolIsAskedFor) {
   EXPECT_FALSE(properties.contains("heartbeat.interval.ms"));
 }
 
+TEST(ClientConfigTest, SupervisedWorkerIsTheSameMemberAgainUnlessTheUserHasNamedIt) {
+  KafkaOptions options;
+  options.supervised_member = "s-1";
+  EXPECT_EQ(Of(ClientRole::kGroupConsumer, options).at("group.instance.id"), "s-1");
+  EXPECT_FALSE(Of(ClientRole::kReader, options).contains("group.instance.id"));
+  options.instance_id = "mine";
+  EXPECT_FALSE(IsSupervisedMember(options));
+  EXPECT_EQ(Of(ClientRole::kGroupConsumer, options).at("group.instance.id"), "mine");
+  options = With("group.protocol", "consumer");
+  options.supervised_member = "s-1";
+  EXPECT_FALSE(Of(ClientRole::kGroupConsumer, options).contains("group.instance.id"));
+}
+
 TEST(ClientConfigTest, RefusesWhatMillraceDecidesAndSaysWhatToUse) {
   for (const char* name : {"bootstrap.servers", "group.id", "group.instance.id", "transactional.id",
                            "transaction.timeout.ms"}) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 
 #include "base/check.h"
 #include "base/crash_point.h"
@@ -42,6 +43,7 @@ Status KafkaSource::Connect(const KafkaOptions& options) {
   ClientSpec spec;
   spec.role = ClientRole::kGroupConsumer;
   spec.group = membership.group;
+  leaves_ = IsSupervisedMember(options);
   auto conf = BuildConf(options, spec, &membership.events);
   if (!conf.ok()) return conf.status();
   rd_kafka_conf_set_rebalance_cb(conf->get(), &KafkaSource::OnRebalance);
@@ -418,10 +420,28 @@ Result<std::vector<PartitionLag>> KafkaSource::Lags() {
   return lags;
 }
 
+void KafkaSource::LeaveGroup() {
+  constexpr Millis kPause{10};
+  constexpr int kPauses = 200;
+  rd_kafka_t* const client = membership_->client.get();
+  rd_kafka_unsubscribe(client);
+  // The events bring the revocation; with the last partition given up the client leaves, and has
+  // no member id any more. Where that takes too long the group misses it after its session.
+  for (int i = 0; i < kPauses; ++i) {
+    const Status status = ServeEvents();
+    char* const id = rd_kafka_memberid(client);
+    const bool left = id == nullptr || *id == '\0';
+    if (id != nullptr) rd_kafka_mem_free(client, id);
+    if (left || status.code() == StatusCode::kFenced) return;
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
 Status KafkaSource::Close() {
   if (closed_ || membership_->client == nullptr) return {};
   closed_ = true;
   if (listener_ == nullptr) return {};
+  if (leaves_) LeaveGroup();
   // Serves the rebalance that takes the rest away, on this thread.
   return StatusOf(rd_kafka_consumer_close(membership_->client.get()), "leaving the group");
 }

@@ -52,6 +52,8 @@ class KafkaSource final : public Source {
     std::deque<rd_kafka_message_t*> parked;  // Taken out while held, or behind such.
   };
 
+  // Gives everything up and leaves, which a static member's close does not.
+  void LeaveGroup();
   Status Connect(const KafkaOptions& options);
   static void OnRebalance(rd_kafka_t* client, rd_kafka_resp_err_t error,
                           rd_kafka_topic_partition_list_t* list, void* opaque);
@@ -80,6 +82,7 @@ class KafkaSource final : public Source {
   Listener* listener_ = nullptr;
   bool closed_ = false;
   bool joined_ = false;  // A first assignment came.
+  bool leaves_ = false;  // When closed, though it is a static member.
   std::vector<Partition> partitions_;
   std::size_t unopened_ = 0;  // Assigned partitions that are not opened yet.
   std::size_t parked_ = 0;    // Messages parked, over all partitions.
