@@ -119,7 +119,8 @@ def test_request_that_crashes_the_worker_is_found_and_all_others_are_answered(
         assert running.stop() == 0
     (letter,) = assert_answered(run_millrace, log, COUNT, crashing)
     assert "2 times" in letter["detail"] and "SIGABRT" in letter["detail"], letter
-    assert "crash:1" in letter["detail"] and letter["model_version"] == "1"
+    assert "crash:1" in letter["detail"]
+    assert letter["headers"]["model_version"] == "1"
 
 
 @pytest.mark.parametrize("crashing", [{500, 501, 502}, {3, 900, 1900}],
