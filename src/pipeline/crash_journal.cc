@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "runtime/engine_thread.h"
 
 namespace millrace {
 
@@ -80,9 +81,10 @@ std::array<struct sigaction, kFatal.size()>& ActionsBefore() {
   return actions;
 }
 
-// The place of this thread, and where crashes are numbered. Plain memory: the handler reads it.
+// The place of this thread, and the journal of this process. Plain memory and an atomic: the
+// handler reads them.
 thread_local void* t_record = nullptr;
-thread_local std::atomic<std::uint64_t>* t_crashes = nullptr;
+std::atomic<void*> g_file{nullptr};
 
 }  // namespace
 
@@ -103,10 +105,12 @@ CrashJournal::Model CrashJournal::ModelOf(const ModelRef& ref) {
 
 CrashJournal::File& CrashJournal::file() const { return *static_cast<File*>(memory_); }
 
+CrashJournal::PlaceRecord* CrashJournal::PlacesOf(void* memory) {
+  return reinterpret_cast<PlaceRecord*>(static_cast<std::byte*>(memory) + sizeof(File));
+}
+
 CrashJournal::PlaceRecord& CrashJournal::place(std::size_t index) const {
-  auto* const first =
-      reinterpret_cast<PlaceRecord*>(static_cast<std::byte*>(memory_) + sizeof(File));
-  return first[index];
+  return PlacesOf(memory_)[index];
 }
 
 // The file's places: at least as many as it had, for they are to be recovered, and as many as are
@@ -175,6 +179,8 @@ Result<std::unique_ptr<CrashJournal>> CrashJournal::Open(const std::string& path
 }
 
 CrashJournal::~CrashJournal() {
+  void* mine = memory_;
+  g_file.compare_exchange_strong(mine, nullptr);
   ::munmap(memory_, bytes_);
   ::close(fd_);
 }
@@ -312,7 +318,7 @@ CrashJournal::Place::Place(CrashJournal& journal, std::size_t index)
     stack.ss_size = signal_stack_.size();
     ::sigaltstack(&stack, nullptr);
   }
-  t_crashes = &journal.file().crashes;
+  g_file.store(journal.memory_);
   t_record = record_;
 }
 
@@ -346,16 +352,38 @@ void CrashJournal::Place::Leave() {
   static_cast<PlaceRecord*>(record_)->state.store(kIdle, std::memory_order_release);
 }
 
+CrashJournal::Turn::Turn(CrashJournal& journal, bool suspect) {
+  if (!suspect && journal.suspects() == 0) return;
+  const std::lock_guard turn(journal.turn_);
+  if (suspect) {
+    alone_ = std::unique_lock(journal.runs_);
+  } else {
+    together_ = std::shared_lock(journal.runs_);
+  }
+}
+
+void CrashJournal::Blame(File& file, PlaceRecord& record, int signal) {
+  if (record.state.load() != kRunning) return;
+  record.signal = signal;
+  record.crash = file.crashes.fetch_add(1) + 1;
+  record.state.store(kCrashed, std::memory_order_release);
+}
+
 // Async-signal-safe: stores to the mapping, getpid, sigaction and raise.
 void CrashJournal::OnFatalSignal(int signal, void* raw_info) {
   const auto& info = *static_cast<const siginfo_t*>(raw_info);
   // A fault of the processor, or abort(), which is this process sending to itself.
   const bool own = info.si_code > 0 || info.si_pid == ::getpid();
-  auto* const record = static_cast<PlaceRecord*>(t_record);
-  if (own && record != nullptr && record->state.load() == kRunning) {
-    record->signal = signal;
-    record->crash = t_crashes->fetch_add(1) + 1;
-    record->state.store(kCrashed, std::memory_order_release);
+  void* const memory = g_file.load();
+  if (own && memory != nullptr) {
+    File& file = *static_cast<File*>(memory);
+    const char* const model = EngineThreadModel();
+    if (t_record != nullptr) Blame(file, *static_cast<PlaceRecord*>(t_record), signal);
+    // Who waits for this thread cannot be told from others that run the same model.
+    for (std::size_t i = 0; model != nullptr && i < file.places; ++i) {
+      PlaceRecord& record = PlacesOf(memory)[i];
+      if (std::strncmp(record.name.data(), model, kMaxModelName) == 0) Blame(file, record, signal);
+    }
   }
   for (std::size_t i = 0; i < kFatal.size(); ++i) {
     if (kFatal[i] == signal) ::sigaction(signal, &ActionsBefore()[i], nullptr);

@@ -5,11 +5,11 @@
 // the fatal signals (SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL) marks the place of the thread that
 // it runs on and lets the signal go on, so that exit status and core dump stay what they were.
 // Blame is by thread: a fault elsewhere, a signal that another process sent and kill -9 blame
-// nobody.
+// nobody. A thread of an engine's own (runtime/engine_thread.h) stands for the runs of its model.
 //
 // Open turns marked places into suspects: each row of such a run has one crash more. A row with one
-// crash is run alone; one with kDeadAfter crashes is not run again and becomes a dead letter. Who
-// ran alone and lived is cleared. Invariants:
+// crash is run alone, with no other run beside it; one with kDeadAfter crashes is not run again and
+// becomes a dead letter. Who ran alone and lived is cleared. Invariants:
 //   - a row is named by its partition, offset and timestamp in the requests topic; a file that was
 //     written for another topic is emptied, and a record that has taken an offset in a topic that
 //     was made anew is not the one that crashed;
@@ -26,6 +26,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,17 @@ class CrashJournal {
     std::vector<std::byte> signal_stack_;  // So that the handler runs after a stack overflow.
   };
 
+  // Held during a run. While there are suspects, a suspect's run is the only one of the process;
+  // else it costs a load. Neither waits for ever: who comes first goes first.
+  class Turn {
+   public:
+    Turn(CrashJournal& journal, bool suspect);
+
+   private:
+    std::unique_lock<std::shared_mutex> alone_;
+    std::shared_lock<std::shared_mutex> together_;
+  };
+
   struct Suspect {
     std::size_t index = 0;  // For Clear.
     int crashes = 0;
@@ -134,9 +146,11 @@ class CrashJournal {
   CrashJournal(int fd, void* memory, std::size_t bytes) : fd_(fd), memory_(memory), bytes_(bytes) {}
   static Result<std::size_t> PreparePlaces(int fd, std::size_t places);
   static void OnFatalSignal(int signal, void* info);
+  static void Blame(File& file, PlaceRecord& record, int signal);
   static void InstallHandlers();
 
   File& file() const;
+  static PlaceRecord* PlacesOf(void* memory);
   PlaceRecord& place(std::size_t index) const;
   void Reset(std::uint64_t topic);
   Status Check() const;
@@ -151,6 +165,8 @@ class CrashJournal {
   std::vector<Crash> crashes_;
   std::vector<Known> index_;  // By partition and offset; immutable once open.
   std::atomic<std::size_t> live_{0};
+  std::mutex turn_;         // Taken before runs_, so that a suspect is not overtaken for ever.
+  std::shared_mutex runs_;  // See Turn.
   std::mutex mutex_;
   std::vector<std::size_t> free_places_;  // Guarded by mutex_.
 };

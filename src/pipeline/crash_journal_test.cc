@@ -8,10 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <functional>
 #include <thread>
 
+#include "runtime/engine_thread.h"
 #include "runtime/test_support.h"
 
 namespace millrace {
@@ -160,6 +162,40 @@ TEST_F(CrashJournalTest, NobodyIsBlamedForAnEndThatCameFromOutside) {
   const auto journal = Open();
   EXPECT_TRUE(journal->crashes().empty());
   EXPECT_EQ(journal->suspects(), 0u);
+}
+
+TEST_F(CrashJournalTest, ThreadOfAnEngineStandsForTheRunsOfItsModel) {
+  for (const char* model : {"m:4", "m:3"}) {
+    RunInProcess({Row(7)}, [model] { StartEngineThread(model, ReadNull).join(); });
+    const auto journal = Open();
+    EXPECT_EQ(CrashesOf(*journal, Row(7)), std::string(model) == "m:3" ? 1 : 0) << model;
+  }
+}
+
+TEST_F(CrashJournalTest, SuspectsRunIsTheOnlyOneAndIsNotOvertakenForEver) {
+  RunInProcess({Row(1)}, [] { std::abort(); });
+  const auto journal = Open();
+  std::atomic<int> running{0};
+  std::atomic<bool> done{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 3; ++i) {
+    others.emplace_back([&] {
+      while (!done.load()) {
+        const CrashJournal::Turn turn(*journal, false);
+        running.fetch_add(1);
+        std::this_thread::sleep_for(Millis(1));
+        running.fetch_sub(1);
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i) {
+    const CrashJournal::Turn turn(*journal, true);
+    EXPECT_EQ(running.load(), 0);
+    std::this_thread::sleep_for(Millis(1));
+    EXPECT_EQ(running.load(), 0);
+  }
+  done = true;
+  for (std::thread& other : others) other.join();
 }
 
 TEST_F(CrashJournalTest, CrashOutsideARunBlamesNobody) {

@@ -124,10 +124,11 @@ Status Executor::RunJournaled(const ServedModel& model, Runner& runner, std::siz
     const RequestRow& row = *rows_[first + i];
     ids[i] = {row.partition, row.record->offset, row.record->timestamp};
   }
+  const std::int32_t suspect = rows_[first]->suspect;  // Then it is alone.
+  const CrashJournal::Turn turn(*parts_.journal, suspect >= 0);
   place_->Enter(journaled_[model.slot.index()], count);
   Status status = runner.Run(count);
   place_->Leave();
-  const std::int32_t suspect = rows_[first]->suspect;  // Then it is alone.
   if (suspect >= 0 && !abandoned_.load()) {
     parts_.journal->Clear(static_cast<std::size_t>(suspect));
   }

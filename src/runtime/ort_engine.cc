@@ -1,10 +1,14 @@
 #include <onnxruntime_c_api.h>
 
 #include <array>
+#include <exception>
+#include <memory>
+#include <thread>
 #include <utility>
 
 #include "base/check.h"
 #include "runtime/engine.h"
+#include "runtime/engine_thread.h"
 #include "runtime/ort_process.h"
 #include "runtime/ort_session.h"
 #include "runtime/ort_signature.h"
@@ -32,12 +36,33 @@ constexpr std::array<std::pair<const char*, const char*>, 4> kSessionConfig = {{
     {"session.set_denormal_as_zero", "0"},
 }};
 
+// The library asks for its threads while it makes the session, and for their end with the session.
+OrtCustomThreadHandle StartOrtThread(void* model, OrtThreadWorkerFn work, void* argument) {
+  try {
+    auto* const thread = new std::thread(StartEngineThread(*static_cast<const std::string*>(model),
+                                                           [work, argument] { work(argument); }));
+    return reinterpret_cast<OrtCustomThreadHandle>(thread);
+  } catch (const std::exception&) {
+    return nullptr;  // No thread, no session: the library says so.
+  }
+}
+
+void JoinOrtThread(OrtCustomThreadHandle handle) {
+  const std::unique_ptr<std::thread> thread(
+      reinterpret_cast<std::thread*>(const_cast<OrtCustomHandleType*>(handle)));
+  thread->join();
+}
+
 // Every option that matters is set: the library's defaults change between versions.
 Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptions& options,
                   OrtSessionOptions* ort) {
   const int intra = static_cast<int>(options.intra_op_threads);
   const auto check = [&api](OrtStatus* status) { return TakeOrtStatus(api, status); };
   MILLRACE_RETURN_IF_ERROR(check(api.SetIntraOpNumThreads(ort, intra)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SessionOptionsSetCustomCreateThreadFn(ort, StartOrtThread)));
+  MILLRACE_RETURN_IF_ERROR(check(
+      api.SessionOptionsSetCustomThreadCreationOptions(ort, const_cast<std::string*>(&name))));
+  MILLRACE_RETURN_IF_ERROR(check(api.SessionOptionsSetCustomJoinThreadFn(ort, JoinOrtThread)));
   MILLRACE_RETURN_IF_ERROR(check(api.SetInterOpNumThreads(ort, 1)));
   MILLRACE_RETURN_IF_ERROR(check(api.SetSessionExecutionMode(ort, ORT_SEQUENTIAL)));
   MILLRACE_RETURN_IF_ERROR(check(api.SetSessionGraphOptimizationLevel(ort, ORT_ENABLE_ALL)));

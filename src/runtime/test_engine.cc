@@ -12,6 +12,7 @@
 //   wait=sleep        sleep, or spin: burn the CPU for that time                   (sleep)
 //   fail_value=13     a run with a row that begins with this number fails         (unset)
 //   crash_value=14    such a run aborts the process                               (unset)
+//   crash_on=caller   caller, or thread: it is a thread of the engine's own that aborts
 //   hang_value=15     such a run waits until it is terminated                     (unset)
 #include <charconv>
 #include <condition_variable>
@@ -27,6 +28,7 @@
 #include "base/clock.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/engine.h"
+#include "runtime/engine_thread.h"
 
 namespace millrace {
 namespace {
@@ -44,6 +46,7 @@ struct TestModel {
   ElementType type = ElementType::kFloat32;
   bool nan = false;
   bool spin = false;
+  bool crash_on_thread = false;
   std::optional<double> slow_value, fail_value, crash_value, hang_value;
 };
 
@@ -90,6 +93,7 @@ bool SetKey(std::string_view key, std::string_view value, TestModel& model) {
   if (key == "wait") return ParseWord(value, "sleep", "spin", &model.spin);
   if (key == "fail_value") return ParseMark(value, &model.fail_value);
   if (key == "crash_value") return ParseMark(value, &model.crash_value);
+  if (key == "crash_on") return ParseWord(value, "caller", "thread", &model.crash_on_thread);
   if (key == "hang_value") return ParseMark(value, &model.hang_value);
   return false;
 }
@@ -122,10 +126,11 @@ Result<TestModel> ReadTestModel(const std::string& path) {
 class TestRunner final : public Runner {
  public:
   TestRunner(const TestModel& model, const ModelSignature& signature, const RowLayout& layout,
-             std::size_t max_rows, const std::string& context)
+             std::size_t max_rows, const std::string& name, const std::string& context)
       : model_(model),
         layout_(layout),
         max_rows_(max_rows),
+        name_(name),
         context_(context),
         output_row_bytes_(static_cast<std::size_t>(model.outputs) * ElementBytes(model.type)) {
     MILLRACE_CHECK(input_.Grow(max_rows * layout.bytes));
@@ -148,6 +153,7 @@ class TestRunner final : public Runner {
   // False when it was terminated. Without a duration only Terminate ends it.
   bool Wait(std::optional<Micros> duration);
   void WriteOutput(std::size_t rows);
+  [[noreturn]] void Crash() const;
   Status Stopped() const {
     return {StatusCode::kDeadlineExceeded, context_ + ": the run was stopped"};
   }
@@ -155,6 +161,7 @@ class TestRunner final : public Runner {
   const TestModel& model_;
   const RowLayout& layout_;
   const std::size_t max_rows_;
+  const std::string& name_;
   const std::string& context_;
   const std::size_t output_row_bytes_;
   AlignedBuffer input_;
@@ -233,6 +240,11 @@ void TestRunner::WriteOutput(std::size_t rows) {
   }
 }
 
+void TestRunner::Crash() const {
+  if (model_.crash_on_thread) StartEngineThread(name_, [] { std::abort(); }).join();
+  std::abort();
+}
+
 Status TestRunner::Run(std::size_t rows) {
   MILLRACE_CHECK(rows >= 1 && rows <= max_rows_);
   {
@@ -240,7 +252,7 @@ Status TestRunner::Run(std::size_t rows) {
     terminated_ = false;
     running_ = true;
   }
-  if (AnyRowIs(model_.crash_value, rows)) std::abort();
+  if (AnyRowIs(model_.crash_value, rows)) Crash();
   bool in_time = true;
   if (AnyRowIs(model_.hang_value, rows)) {
     in_time = Wait(std::nullopt);
@@ -270,8 +282,8 @@ void TestRunner::Terminate() {
 
 class TestSession final : public Session {
  public:
-  TestSession(const TestModel& model, std::size_t max_rows, std::string context)
-      : model_(model), max_rows_(max_rows), context_(std::move(context)) {
+  TestSession(const TestModel& model, std::size_t max_rows, std::string name, std::string context)
+      : model_(model), max_rows_(max_rows), name_(std::move(name)), context_(std::move(context)) {
     const std::int64_t batch = model.fixed_batch == 0 ? kDynamicDim : model.fixed_batch;
     signature_.inputs.push_back({"x", model.type, {batch, model.elements}});
     signature_.outputs.push_back({"y", model.type, {batch, model.outputs}});
@@ -287,12 +299,13 @@ class TestSession final : public Session {
   const RowLayout& row_layout() const override { return layout_; }
   Result<std::unique_ptr<Runner>> NewRunner() override {
     return std::unique_ptr<Runner>(
-        std::make_unique<TestRunner>(model_, signature_, layout_, max_rows_, context_));
+        std::make_unique<TestRunner>(model_, signature_, layout_, max_rows_, name_, context_));
   }
 
  private:
   const TestModel model_;
   const std::size_t max_rows_;
+  const std::string name_;
   const std::string context_;
   ModelSignature signature_;
   RowLayout layout_;
@@ -308,7 +321,7 @@ class TestEngine final : public Engine {
     Result<TestModel> model = ReadTestModel(path);
     if (!model.ok()) return model.status().WithContext(context);
     return std::unique_ptr<Session>(std::make_unique<TestSession>(
-        *model, static_cast<std::size_t>(options.max_rows), std::move(context)));
+        *model, static_cast<std::size_t>(options.max_rows), name, std::move(context)));
   }
 };
 

@@ -21,6 +21,7 @@ FAST_RESTART = 5.0  # A second is the aim; a test's machine may be busy.
 def models(local_dir):
     repository = local_dir / "models"
     for name, behaviour in (("crash", f"crash_value={CRASH}\nrun_us=2000\n"),
+                            ("thread", f"crash_value={CRASH}\ncrash_on=thread\nrun_us=2000\n"),
                             ("slow", f"slow_value={SLOW}\nslow_us=300000\n")):
         (repository / name / "1").mkdir(parents=True)
         (repository / name / "1" / "model.test").write_text(f"elements=4\n{behaviour}")
@@ -133,6 +134,17 @@ def test_several_requests_that_crash_are_all_found(crashing, run_millrace, super
         assert len(crashing) < len(died) <= 2 * len(crashing), "one life alone for each at least"
         assert running.stop() == 0
     assert_answered(run_millrace, log, COUNT, crashing)
+
+
+def test_crash_on_a_thread_of_the_engine_blames_the_runs_of_its_model(
+        run_millrace, supervised, log):
+    """Two executors run the model at the same time; the one that did not crash is cleared."""
+    send(run_millrace, log, COUNT, {40, 41, 1500}, model="thread")
+    with supervised(ready=False) as running:
+        wait_until(lambda: pending(run_millrace, log) == 0)
+        assert len(events(running, "worker_died")) <= 6
+        assert running.stop() == 0
+    assert_answered(run_millrace, log, COUNT, {40, 41, 1500})
 
 
 def test_journal_in_a_file_serves_without_a_supervisor(
