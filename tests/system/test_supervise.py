@@ -4,13 +4,16 @@ import collections
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from helpers import dead_letters, lines, pending, request, results, verify, wait_until
+from helpers import (dead_letters, expected_output, lines, pending, request, results, verify,
+                     wait_until)
 
+LINEAR = pathlib.Path(__file__).resolve().parent.parent / "models" / "linear"
 CRASH = -13  # A row that begins with it ends the process.
 SLOW = 77  # A run with a row that begins with it takes 300 ms.
 COUNT = 2_000
@@ -267,6 +270,20 @@ def test_worker_dies_with_its_supervisor(supervised):
         worker_pid = child_of(running.pid)
         running.kill()
         wait_until(lambda: not alive(worker_pid), timeout=5, every=0.01)
+
+
+def test_threads_of_the_runtime_are_named_and_work(run_millrace, worker, log, models):
+    shutil.copytree(LINEAR, models / "linear")
+    run_millrace(["send", "--data", log], input=lines(request(number) for number in range(500)))
+    with worker("--data", log, "--models", models, "-s", "models.linear.version=1",
+                "-s", "models.linear.intra_op_threads=3") as running:
+        names = [path.read_text().strip()
+                 for path in pathlib.Path(f"/proc/{running.pid}/task").glob("*/comm")]
+        assert names.count("mr-engine") == 2, names
+        wait_until(lambda: pending(run_millrace, log) == 0)
+        assert running.stop() == 0
+    answered = {r["request_id"]: r["output"] for r in results(run_millrace, log)}
+    assert answered == {f"r-{number}": expected_output(number) for number in range(500)}
 
 
 def test_worker_is_seen_under_its_own_name_and_arguments(supervised):
