@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -71,6 +72,8 @@ def test_crashed_worker_has_its_partitions_back_at_once(kafka, topics, serve, ru
             assert gap < SOON
             assert assigned(supervisor) == 2
         assert events(other, "partitions_revoked") == 0, "nobody else was disturbed"
+        slots = re.findall(r"slot_taken.*transactional_id=(\S+)", supervisor.log.read_text())
+        assert len(slots) == 4 and len(set(slots)) == 1, slots
         # A stop is no crash: the other need not wait for the session's end.
         assert supervisor.stop() == 0
         wait_until(lambda: assigned(other) == 4, HANDED_OVER, what="taking over at once")
