@@ -111,7 +111,7 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
               {"version", version->version},
               {"sha256", (*loaded)->ref.sha256.substr(0, 12)},
               {"ms", (*loaded)->load_time.count()}});
-    table.Add(std::move(loaded).value(), policy);
+    table.Add(std::move(loaded).value(), policy, model.timeout);
   }
   return table;
 }
@@ -203,8 +203,19 @@ void WorkerHost::RequestStop() {
 
 Status WorkerHost::Wait() { return worker_ == nullptr ? Status::Ok() : worker_->Wait(); }
 
-// Alive as long as the admin thread answers: a restart would not mend an outage.
-HealthReport WorkerHost::Live() { return HealthReport{{HealthCheck{"process", true, ""}}}; }
+// Alive as long as the admin thread answers and no run is beyond our reach: a restart would not
+// mend an outage.
+HealthReport WorkerHost::Live() {
+  constexpr Nanos kStuck = Millis(30'000);
+  const Worker* const running = worker();
+  const bool stuck = running != nullptr && running->run_overdue() > kStuck;
+  return HealthReport{
+      {HealthCheck{"process", true, ""},
+       HealthCheck{"runs", !stuck,
+                   stuck ? "a run of a model ignores its time limit; only a restart "
+                           "ends it"
+                         : ""}}};
+}
 
 HealthReport WorkerHost::Ready() {
   const Worker* const running = worker();

@@ -47,6 +47,7 @@ json Models(const MetricRegistry& registry, const Worker& worker) {
         registry.MergeHistograms(kDuration, {{"model", id}, {"stage", "total"}});
     models.push_back({{"id", id},
                       {"version", model.ref().version},
+                      {"state", worker.paused(model.slot) ? "paused" : "serving"},
                       {"requests", static_cast<std::uint64_t>(rows.sum())},
                       {"rows_per_batch", Rounded(rows.Mean())},
                       {"p99_ms", Rounded(total.Quantile(0.99) / 1e6)}});

@@ -26,6 +26,10 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
       "priority", &options.priority, 1, kMaxPriority,
       "Share of the executors' CPU time that this model gets while others want it, too: 200 "
       "gets twice what the default 100 gets. None is starved.");
+  set.Duration(
+      "timeout", &options.timeout, Millis(0), Millis(3'600'000),
+      "How long one run of this model may take before it is stopped; a request whose run is "
+      "stopped alone becomes a dead letter `inference_timeout`. 0 waits for ever.");
   set.String("version", &options.version,
              "Version that serves, whatever else is in the folder; empty serves the newest.");
 }

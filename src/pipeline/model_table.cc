@@ -4,11 +4,12 @@
 
 namespace millrace {
 
-void ModelTable::Add(std::shared_ptr<const LoadedModel> loaded, const BatchPolicy& policy) {
+void ModelTable::Add(std::shared_ptr<const LoadedModel> loaded, const BatchPolicy& policy,
+                     Millis run_limit) {
   const ModelSlot slot(static_cast<std::int32_t>(models_.size()));
   const bool added = by_id_.emplace(loaded->ref.model_id, slot).second;
   MILLRACE_CHECK(added);
-  models_.push_back(ServedModel{slot, std::move(loaded), policy});
+  models_.push_back(ServedModel{slot, std::move(loaded), policy, run_limit});
 }
 
 const ServedModel* ModelTable::Find(std::string_view model_id) const {

@@ -21,6 +21,7 @@ struct ServedModel {
   ModelSlot slot;
   std::shared_ptr<const LoadedModel> loaded;
   BatchPolicy policy;
+  Millis run_limit{0};  // 0: a run may take for ever.
 
   const ModelRef& ref() const { return loaded->ref; }
   const RowLayout& row_layout() const { return loaded->session->row_layout(); }
@@ -29,7 +30,8 @@ struct ServedModel {
 class ModelTable {
  public:
   // REQUIRES: no model of this id yet. Slots are dense from 0, in the order of adding.
-  void Add(std::shared_ptr<const LoadedModel> loaded, const BatchPolicy& policy);
+  void Add(std::shared_ptr<const LoadedModel> loaded, const BatchPolicy& policy,
+           Millis run_limit = Millis(0));
   const ServedModel* Find(std::string_view model_id) const;
   const ServedModel& at(ModelSlot slot) const { return models_[slot.index()]; }
   const std::vector<ServedModel>& models() const { return models_; }

@@ -78,10 +78,21 @@ void Probe::AddModel(const LoadedModel& loaded) {
         "millrace_batches_total", "Batches, by why they were closed.",
         {{"model", id}, {"close_reason", CloseReasonName(static_cast<CloseReason>(i))}});
   }
-  registry_
-      .GetGauge("millrace_model_state", "1 for the state a model version is in.",
-                {{"model", id}, {"version", version}, {"state", "serving"}})
-      ->Set(1);
+  const auto state = [&](const char* name) {
+    return registry_.GetGauge("millrace_model_state", "1 for the state a model version is in.",
+                              {{"model", id}, {"version", version}, {"state", name}});
+  };
+  model.serving = state("serving");
+  model.serving->Set(1);
+  model.failed = state("failed");
+  model.failed->Set(0);
+  model.runs = registry_.GetCounter(
+      "millrace_model_runs_total",
+      "Runs of a model: one for each batch, and those that find the failing rows of one.",
+      {{"model", id}});
+  model.returned =
+      registry_.GetCounter("millrace_retries_total",
+                           "Runs of requests that failed and will be repeated.", {{"model", id}});
   registry_
       .GetHistogram("millrace_model_load_duration_seconds",
                     "Time to read, load and warm a model version.", DurationHistogram(),
@@ -118,6 +129,7 @@ void Probe::OnBatch(ModelSlot slot, CloseReason reason, std::size_t rows, const 
   ModelSeries& model = models_[slot.index()];
   model.batches[static_cast<std::size_t>(reason)]->Add();
   model.rows->Observe(rows);
+  model.runs->Add(times.runs);
   model.run->ObserveN(Count(times.run), rows);
   gather_time_->Add(Count(times.gather));
   run_time_->Add(Count(times.run));
@@ -133,6 +145,16 @@ void Probe::OnRowTimes(ModelSlot slot, Nanos queued, Nanos total, std::size_t ro
 }
 
 // Dead letters are rare next to results; finding the series by name is fine.
+void Probe::OnModelPaused(ModelSlot slot, bool paused) {
+  const ModelSeries& model = models_[slot.index()];
+  model.serving->Set(paused ? 0 : 1);
+  model.failed->Set(paused ? 1 : 0);
+}
+
+void Probe::OnReturned(ModelSlot slot, std::size_t rows) {
+  models_[slot.index()].returned->Add(rows);
+}
+
 void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
   registry_
       .GetCounter(

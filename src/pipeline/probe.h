@@ -26,6 +26,7 @@ struct BatchTimes {
   Nanos gather{0};
   Nanos run{0};
   Nanos encode{0};
+  std::size_t runs = 0;  // More than one when it failed.
 };
 
 class Probe {
@@ -47,6 +48,9 @@ class Probe {
   // --- Executors, once per batch ---
   void OnBatch(ModelSlot model, CloseReason reason, std::size_t rows, const BatchTimes& times);
   void OnResults(ModelSlot model, std::size_t count);
+  void OnModelPaused(ModelSlot model, bool paused);
+  // Rows that go back to be run again.
+  void OnReturned(ModelSlot model, std::size_t rows);
   // Time a row waited for its batch and from poll to its encoded outcome; `rows` share it.
   void OnRowTimes(ModelSlot model, Nanos queued, Nanos total, std::size_t rows);
 
@@ -70,6 +74,10 @@ class Probe {
     Histogram* total = nullptr;
     Histogram* end_to_end = nullptr;
     Histogram* rows = nullptr;
+    Counter* returned = nullptr;
+    Counter* runs = nullptr;
+    Gauge* serving = nullptr;
+    Gauge* failed = nullptr;
     std::array<Counter*, kCloseReasons> batches{};
   };
 

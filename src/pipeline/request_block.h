@@ -31,6 +31,7 @@ struct RequestRow : QueuedRow {
   InferenceRequest request;
   ModelSlot model{-1};
   TenantSlot tenant;
+  std::int32_t attempts = 0;   // Runs that failed and may be repeated.
   std::int32_t partition = 0;  // Its number in the requests topic.
   Epoch epoch;
   std::uint64_t seq = 0;

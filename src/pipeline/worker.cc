@@ -34,6 +34,19 @@ DeliveryOptions Resolved(DeliveryOptions delivery, const WorkerLog& log) {
   return delivery;
 }
 
+// How often running models are looked at: often enough to end a run within an eighth of its limit
+// too late, seldom enough to cost nothing. 0: none has a limit.
+Nanos WatchPeriod(const ModelTable& models) {
+  constexpr Nanos kShortest = Millis(5);
+  constexpr Nanos kLongest = Millis(1'000);
+  Nanos shortest(0);
+  for (const ServedModel& model : models.models()) {
+    const Nanos limit = model.run_limit;
+    if (limit > Nanos(0) && (shortest == Nanos(0) || limit < shortest)) shortest = limit;
+  }
+  return shortest == Nanos(0) ? shortest : std::clamp(shortest / 8, kShortest, kLongest);
+}
+
 }  // namespace
 
 int UsableCpus() {
@@ -67,7 +80,7 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
       queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows),
-             options.fairness.default_weight),
+             options.fairness.default_weight, options.retry),
       ledger_(Resolved(options.delivery, log_), clock, chunks_),
       parts_{clock,
              options.group,
@@ -116,6 +129,9 @@ Status Worker::Start() {
       executors_running_.fetch_sub(1);
     });
   }
+  if (const Nanos period = WatchPeriod(models_); period > Nanos(0)) {
+    watch_thread_ = std::thread([this, period] { WatchRuns(period); });
+  }
   commit_thread_ = std::thread([this] { RunCommits(); });
   intake_thread_ = std::thread([this] { RunIntake(); });
   std::unique_lock lock(mutex_);
@@ -161,6 +177,32 @@ void Worker::Leave() {
   CrashPoint("shutdown_drained");
   if (const Status closed = intake_.Close(); !closed.ok()) Fail(closed);
   ledger_.StopCommits();
+  // Nothing waits, unless the commits have failed: then nobody is going to commit it.
+  queue_.Abandon();
+}
+
+void Worker::WatchRuns(Nanos period) {
+  SetThreadName("mr-watch");
+  constexpr Nanos kIgnored = Millis(5'000);
+  LogLimiter ignored(Millis(60'000));
+  std::unique_lock lock(mutex_);
+  while (!watch_ends_.wait_for(lock, period, [this] { return watch_stop_; })) {
+    lock.unlock();
+    Nanos overdue(0);
+    const MonoTime now = clock_.Now();
+    for (const std::unique_ptr<Executor>& executor : executors_) {
+      overdue = std::max(overdue, executor->CheckRunTime(now));
+    }
+    run_overdue_.store(overdue, std::memory_order_relaxed);
+    if (overdue > kIgnored) {
+      LogEvery(
+          ignored, LogLevel::kError, "run_stuck",
+          "a run of a model goes on although it was told to end; only a restart of this worker "
+          "ends it",
+          {{"overdue_ms", std::chrono::duration_cast<Millis>(overdue).count()}});
+    }
+    lock.lock();
+  }
 }
 
 void Worker::RunCommits() {
@@ -194,6 +236,14 @@ void Worker::JoinExecutors() {
   }
   for (std::thread& thread : executor_threads_) {
     if (thread.joinable()) thread.join();
+  }
+  if (watch_thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      watch_stop_ = true;
+    }
+    watch_ends_.notify_all();
+    watch_thread_.join();
   }
 }
 
