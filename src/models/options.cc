@@ -12,6 +12,11 @@ constexpr std::int64_t kMaxPriority = 10'000;
 void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
   set.String("repository.dir", &options.dir,
              "Folder of the models: <id>/<version>/model.onnx, or <id>.onnx for one version.");
+  set.Duration("repository.allow_missing_for", &options.allow_missing_for, Millis(0),
+               Millis(86'400'000),
+               "How long a request of a model that is not in the repository waits for it before it "
+               "becomes a dead letter `unknown_model`; the model is loaded as soon as it is there. "
+               "0: not at all.");
 }
 
 void DescribeModelSettings(SettingSet& set, ModelOptions& options) {

@@ -13,6 +13,7 @@ namespace millrace {
 
 struct RepositoryOptions {
   std::string dir;  // repository.dir; --models DIR
+  Millis allow_missing_for{0};
 };
 
 // Per model, under models.<id>.

@@ -5,7 +5,8 @@
 namespace millrace {
 
 ModelSlot DispatchQueue::AddModel(const BatchPolicy& policy) {
-  models_.emplace_back(retry_);
+  const std::lock_guard lock(mutex_);
+  models_.push_back(std::make_unique<ModelState>(retry_));
   return scheduler_.AddModel(policy);
 }
 
@@ -41,7 +42,7 @@ bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
     const bool was_full = scheduler_.waiting() >= max_rows_;
     if (const MonoTime now = clock_.Now();
         scheduler_.waiting() > 0 && scheduler_.Next(now, batch)) {
-      batch->trial = !batch->rows.empty() && models_[batch->model.index()].breaker.OnTake();
+      batch->trial = !batch->rows.empty() && models_[batch->model.index()]->breaker.OnTake();
       if (batch->trial) scheduler_.Hold(batch->model, MonoTime::max(), now);
       if (was_full) room_.notify_one();
       if (stopped_ && scheduler_.waiting() == 0) work_.notify_all();  // Nothing to wait for.
@@ -65,12 +66,12 @@ bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
 
 bool DispatchQueue::paused(ModelSlot model) const {
   const std::lock_guard lock(mutex_);
-  return !models_[model.index()].breaker.closed();
+  return !models_[model.index()]->breaker.closed();
 }
 
 bool DispatchQueue::OnResult(ModelSlot model) {
   const std::lock_guard lock(mutex_);
-  ModelState& state = models_[model.index()];
+  ModelState& state = *models_[model.index()];
   state.ailing.store(false, std::memory_order_relaxed);
   if (!state.breaker.OnResult()) return false;
   scheduler_.Hold(model, MonoTime::min(), clock_.Now());
@@ -81,21 +82,21 @@ bool DispatchQueue::OnResult(ModelSlot model) {
 std::optional<Nanos> DispatchQueue::OnFailure(ModelSlot model, std::optional<Breaker::Way> way) {
   const std::lock_guard lock(mutex_);
   const MonoTime now = clock_.Now();
-  models_[model.index()].ailing.store(true, std::memory_order_relaxed);
-  if (!models_[model.index()].breaker.OnFailure(way, now)) return std::nullopt;
+  models_[model.index()]->ailing.store(true, std::memory_order_relaxed);
+  if (!models_[model.index()]->breaker.OnFailure(way, now)) return std::nullopt;
   return HoldLocked(model, now);
 }
 
 Nanos DispatchQueue::Pause(ModelSlot model) {
   const std::lock_guard lock(mutex_);
   const MonoTime now = clock_.Now();
-  models_[model.index()].ailing.store(true, std::memory_order_relaxed);
-  models_[model.index()].breaker.Pause(now);
+  models_[model.index()]->ailing.store(true, std::memory_order_relaxed);
+  models_[model.index()]->breaker.Pause(now);
   return HoldLocked(model, now);
 }
 
 Nanos DispatchQueue::HoldLocked(ModelSlot model, MonoTime now) {
-  const MonoTime until = models_[model.index()].breaker.paused_until();
+  const MonoTime until = models_[model.index()]->breaker.paused_until();
   scheduler_.Hold(model, until, now);
   work_.notify_one();  // Someone has to wake when the pause is over.
   return std::max(Nanos(0), until - now);

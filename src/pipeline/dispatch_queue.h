@@ -13,7 +13,7 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "pipeline/breaker.h"
+#include "pipeline/model_table.h"
 #include "pipeline/request_block.h"
 #include "scheduler/scheduler.h"
 
@@ -35,10 +36,13 @@ class DispatchQueue {
   // `max_rows` may wait; whoever admits asks for room first.
   DispatchQueue(const Clock& clock, std::size_t max_rows, double default_weight = 1,
                 const RetryOptions& retry = {})
-      : clock_(clock), max_rows_(max_rows), retry_(retry), scheduler_(default_weight) {}
+      : clock_(clock), max_rows_(max_rows), retry_(retry), scheduler_(default_weight) {
+    models_.reserve(ModelTable::kMaxModels);
+  }
 
   // Before the executors start.
   void SetWeight(TenantSlot tenant, double weight) { scheduler_.SetWeight(tenant, weight); }
+  // Before the first row of the model; one thread at a time, at most ModelTable::kMaxModels.
   ModelSlot AddModel(const BatchPolicy& policy);
 
   // How many rows may be admitted now: waits up to `max_wait` for room for at least one.
@@ -52,7 +56,7 @@ class DispatchQueue {
   // --- How batches end, for the breaker of their model ---
   // Whether OnResult is of interest: the last batch failed whole, or the model is paused.
   bool ailing(ModelSlot model) const {
-    return models_[model.index()].ailing.load(std::memory_order_relaxed);
+    return models_[model.index()]->ailing.load(std::memory_order_relaxed);
   }
   // Its requests wait: see Breaker.
   bool paused(ModelSlot model) const;
@@ -87,7 +91,7 @@ class DispatchQueue {
   const Clock& clock_;
   const std::size_t max_rows_;
   const RetryOptions retry_;
-  std::deque<ModelState> models_;  // By ModelSlot. Not changed once executors run.
+  std::vector<std::unique_ptr<ModelState>> models_;  // By ModelSlot; never reallocated.
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable room_;

@@ -30,12 +30,22 @@ Breaker::Way WayOf(const Status& status) {
 Executor::Executor(WorkerParts& parts) : parts_(parts), encoder_(parts.limits) {}
 
 Status Executor::Prepare() {
-  for (const ServedModel& model : parts_.models.models()) {
-    Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
-    if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
-    runners_.push_back(std::move(runner).value());
+  for (const ServedModel* model : parts_.models.models()) {
+    const Result<Runner*> runner = RunnerOf(*model);
+    if (!runner.ok()) return runner.status();
   }
   return Status::Ok();
+}
+
+Result<Runner*> Executor::RunnerOf(const ServedModel& model) {
+  const std::size_t slot = model.slot.index();
+  if (slot >= runners_.size()) runners_.resize(slot + 1);
+  if (runners_[slot] == nullptr) {
+    Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
+    if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
+    runners_[slot] = std::move(runner).value();
+  }
+  return runners_[slot].get();
 }
 
 void Executor::Run() {
@@ -52,7 +62,7 @@ void Executor::Run() {
 
 void Executor::Abandon() {
   abandoned_.store(true);
-  for (const std::unique_ptr<Runner>& runner : runners_) runner->Terminate();
+  watch_.Terminate();
 }
 
 void Executor::RunBatch(DispatchedBatch& batch) {
@@ -101,12 +111,15 @@ void Executor::RunBatch(DispatchedBatch& batch) {
 
 // Its rows' attempts do not count: they have no part in it.
 bool Executor::RefuseUnsound(const ServedModel& model) {
-  Runner& runner = *runners_[model.slot.index()];
-  watch_.Begin(&runner, parts_.clock.Now(), model.run_limit);
-  const Status status = TrySoundRow(*model.loaded, runner);
-  watch_.End();
-  ++times_.runs;
-  if (status.ok()) return false;
+  const Result<Runner*> runner = RunnerOf(model);
+  Status status = runner.status();
+  if (status.ok()) {
+    watch_.Begin(*runner, parts_.clock.Now(), model.run_limit);
+    status = TrySoundRow(*model.loaded, **runner);
+    watch_.End();
+    ++times_.runs;
+    if (status.ok()) return false;
+  }
   PauseAndTell(model, parts_.queue.Pause(model.slot), status);
   for (std::size_t i = 0; i < batch_.rows.size(); ++i) GiveBack(i);
   failures_.clear();
@@ -140,7 +153,9 @@ void Executor::RunRows(const ServedModel& model, std::size_t count) {
 
 // Encodes what comes of it.
 Status Executor::RunRange(const ServedModel& model, Range range) {
-  Runner& runner = *runners_[model.slot.index()];
+  const Result<Runner*> found = RunnerOf(model);
+  if (!found.ok()) return found.status();
+  Runner& runner = **found;
   const MonoTime t0 = parts_.clock.Now();
   Gather(model, range, runner.Input());
   CrashPoint("before_run");

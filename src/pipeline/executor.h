@@ -25,7 +25,8 @@ class Executor {
  public:
   explicit Executor(WorkerParts& parts);
 
-  // Makes a Runner for every model. Before Run, on any one thread.
+  // Makes a Runner for every model there is; one that comes later gets its own with its first
+  // batch. Before Run, on any one thread.
   Status Prepare();
   // Takes batches until the queue is stopped and empty. On the executor's thread.
   void Run();
@@ -49,6 +50,7 @@ class Executor {
     Status status;
   };
 
+  Result<Runner*> RunnerOf(const ServedModel& model);
   void RunBatch(DispatchedBatch& batch);
   // Whether the model fails even with what it ran when it was loaded. Then it is paused, and the
   // whole batch goes back. REQUIRES: no row of the batch has a result.
@@ -82,7 +84,7 @@ class Executor {
   void ReleaseRows();
 
   WorkerParts& parts_;
-  std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot.
+  std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot; null: not made yet.
   std::atomic<bool> abandoned_{false};
   RunWatch watch_;
   ResultEncoder encoder_;

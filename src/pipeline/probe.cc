@@ -1,6 +1,7 @@
 #include "pipeline/probe.h"
 
 #include "base/check.h"
+#include "pipeline/model_table.h"
 
 namespace millrace {
 namespace {
@@ -21,6 +22,7 @@ std::uint64_t Count(Nanos time) { return static_cast<std::uint64_t>(time.count()
 Probe::Probe(MetricRegistry& registry, const std::string& requests_topic,
              const std::string& results_topic, const std::string& dlq_topic)
     : registry_(registry) {
+  models_.reserve(ModelTable::kMaxModels);
   constexpr std::string_view kProduced = "millrace_records_produced_total";
   constexpr std::string_view kProducedHelp = "Records committed to a topic.";
   consumed_ = registry.GetCounter("millrace_records_consumed_total", "Records read from a topic.",
@@ -98,7 +100,9 @@ void Probe::AddModel(const LoadedModel& loaded) {
                     "Time to read, load and warm a model version.", DurationHistogram(),
                     {{"model", id}})
       ->Observe(Count(loaded.load_time));
+  MILLRACE_CHECK(models_.size() < models_.capacity());
   models_.push_back(std::move(model));
+  model_count_.store(models_.size(), std::memory_order_release);
 }
 
 void Probe::OnPolled(std::size_t records, Nanos decode_time) {
@@ -161,8 +165,9 @@ void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
           kDeadLetters, kDeadLettersHelp,
           {{"reason", std::string(FailureReasonName(reason))}, {"model", std::string(model_id)}})
       ->Add();
-  for (ModelSeries& model : models_) {
-    if (model.id == model_id) model.dead_letter->Add();
+  const std::size_t count = model_count_.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (models_[i].id == model_id) models_[i].dead_letter->Add();
   }
 }
 

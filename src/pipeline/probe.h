@@ -37,7 +37,7 @@ class Probe {
   Probe(MetricRegistry& registry, const std::string& requests_topic,
         const std::string& results_topic, const std::string& dlq_topic);
 
-  // Before the worker starts; slots in order.
+  // One thread at a time; slots in order. Before the slot is handed to anyone else.
   void AddModel(const LoadedModel& model);
 
   // --- Intake thread ---
@@ -82,7 +82,8 @@ class Probe {
   };
 
   MetricRegistry& registry_;
-  std::vector<ModelSeries> models_;
+  std::vector<ModelSeries> models_;  // By ModelSlot; never reallocated.
+  std::atomic<std::size_t> model_count_{0};
   std::vector<Counter*> tenants_;  // By TenantSlot; intake thread only.
   std::size_t tenant_series_ = 0;
   Counter* consumed_;

@@ -28,6 +28,12 @@ class RunWatch {
     return stopped_;
   }
 
+  // Any thread. Terminates the run, if there is one.
+  void Terminate() {
+    const std::lock_guard lock(mutex_);
+    if (runner_ != nullptr) runner_->Terminate();
+  }
+
   // Any thread. Terminates the run if it is overdue; again at each call, for one that was just
   // about to begin is missed. Returns by how much it is overdue, 0 if it is not.
   Nanos Check(MonoTime now) {

@@ -4,6 +4,7 @@
 //   mr-intake   polls, decodes, admits; owns the Source
 //   mr-exec-N   takes batches, runs them, encodes outcomes
 //   mr-commit   seals and commits units of work; owns the Committer
+//   mr-models   looks for models that requests wait for, if they may
 //   mr-watch    ends runs that take longer than their model allows
 // Lifecycle: Start, RequestStop (stop intake, drain until the deadline, commit, leave the group),
 // Wait. A worker is used once.
@@ -38,6 +39,7 @@ struct WorkerOptions {
   FairnessOptions fairness;
   CodecLimits limits;
   std::map<std::string, TenantOptions> tenants;  // By tenant id.
+  Millis allow_missing_for{0};
 };
 
 enum class WorkerState : std::uint8_t { kStarting, kReady, kDraining, kStopped, kFailed };
@@ -57,9 +59,10 @@ int UsableCpus();
 
 class Worker {
  public:
-  // `clock` and `registry` must outlive the worker. `models` are what it serves.
+  // `clock` and `registry` must outlive the worker. `models` are what it serves; `finder` looks for
+  // those that requests ask for beyond them, for WorkerOptions::allow_missing_for.
   Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry, WorkerLog log,
-         ModelTable models);
+         ModelTable models, ModelFinder finder = nullptr);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -85,6 +88,8 @@ class Worker {
   Result<std::vector<PartitionStatus>> Partitions();
 
  private:
+  void AddModel(const ServedModel& model);
+  void OnModelArrived(ModelToServe model);
   void RunIntake();
   void RunCommits();
   void WatchRuns(Nanos period);
@@ -101,6 +106,7 @@ class Worker {
   OutcomeChunkPool chunks_;
   DispatchQueue queue_;
   Ledger ledger_;
+  ModelArrivals arrivals_;
   WorkerParts parts_;
   Intake intake_;
   CommitLoop commits_;

@@ -87,7 +87,7 @@ class WorkerTest : public ::testing::Test {
         LoadModel(*engine_, version, SessionOptions{});
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
     ModelTable models;
-    models.Add(std::move(loaded).value(), policy_, run_limit_);
+    models.Add({std::move(loaded).value(), policy_, run_limit_});
     Result<WorkerLog> log = log_->OpenWorker({.group = "g", .topics = options_.topics});
     EXPECT_TRUE(log.ok()) << log.status().ToString();
     return std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value(),

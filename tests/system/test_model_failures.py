@@ -95,3 +95,50 @@ def test_a_run_without_end_is_stopped(run_millrace, worker, log, models):
     assert "after 100 ms (models.flaky.timeout)" in letter["detail"]
     status, report = verify(run_millrace, log)
     assert status == 0 and report["results"] == 19, report
+
+
+def test_a_model_that_comes_late_answers_what_waited_for_it(
+        run_millrace, worker, log, models, local_dir):
+    late = local_dir / "late"
+    (models / "flaky").rename(late)
+    with worker(*serve_args(log, models, "repository.allow_missing_for=60s")) as running:
+        bodies = [request(n, model="flaky" if n % 2 else "linear") for n in range(200)]
+        run_millrace(["send", "--data", log], input=lines(bodies))
+        wait_until(lambda: outcomes(running) == 100)
+        answered = {result["request_id"]: result["output"] for result in results(run_millrace, log)}
+        assert answered == {f"r-{n}": expected_output(n) for n in range(0, 200, 2)}
+        late.rename(models / "flaky")
+        wait_until(lambda: outcomes(running) == 200)
+        assert status_of(running, "flaky") == "serving"
+        assert running.stop() == 0
+    assert dead_letters(run_millrace, log) == []
+    status, report = verify(run_millrace, log)
+    assert status == 0 and report["results"] == 200, report
+
+
+def test_a_model_that_never_comes_makes_dead_letters_after_its_time(
+        run_millrace, worker, log, models):
+    with worker(*serve_args(log, models, "repository.allow_missing_for=1s")) as running:
+        run_millrace(["send", "--data", log], input=lines(
+            request(n, model="nobody" if n % 2 else "linear") for n in range(100)))
+        wait_until(lambda: outcomes(running) == 50)
+        assert dead_letters(run_millrace, log) == []
+        wait_until(lambda: outcomes(running) == 100, timeout=10)
+        assert running.stop() == 0
+    letters = dead_letters(run_millrace, log)
+    assert {letter["reason"] for letter in letters} == {"unknown_model"} and len(letters) == 50
+    assert "had not come after 1000 ms" in letters[0]["detail"]
+
+
+def test_whoever_waits_for_a_model_does_not_hold_up_the_end(run_millrace, worker, log, models):
+    with worker(*serve_args(log, models, "repository.allow_missing_for=1h")) as running:
+        run_millrace(["send", "--data", log], input=lines(
+            request(n, model="nobody" if n % 2 else "linear") for n in range(100)))
+        wait_until(lambda: outcomes(running) == 50)
+        assert running.stop() == 0
+        assert "drain_incomplete" not in running.log.read_text()
+    with worker(*serve_args(log, models)) as running:
+        wait_until(lambda: outcomes(running) == 50)
+        assert running.stop() == 0
+    status, report = verify(run_millrace, log)
+    assert status == 0 and (report["results"], report["dead_letters"]) == (50, 50), report
