@@ -88,7 +88,7 @@ void Executor::RunBatch(DispatchedBatch& batch) {
     return;
   }
   if (!failures_.empty() || parts_.queue.ailing(model.slot)) SettleFailures(model);
-  for (std::size_t i = run; i < rows_.size(); ++i) EncodeExpired(model, i);
+  if (run < rows_.size()) EncodeExpired(model, run);
   CrashPoint("after_encode");
 
   const MonoTime done = parts_.clock.Now();
@@ -177,7 +177,7 @@ Status Executor::RunRange(const ServedModel& model, Range range) {
   succeeded_ += range.count;
   encoder_.BeginBatch(model.ref(), runner.Outputs(), static_cast<std::int32_t>(range.count),
                       parts_.clock.WallNow());
-  EncodeResults(model, range);
+  results_ += EncodeResults(model, range);
   times_.encode += parts_.clock.Now() - t2;
   return status;
 }
@@ -278,7 +278,8 @@ Outcome& Executor::NextOutcome(const ServedModel& model, std::size_t index) {
   return outcome;
 }
 
-void Executor::EncodeResults(const ServedModel& model, Range range) {
+std::size_t Executor::EncodeResults(const ServedModel& model, Range range) {
+  std::size_t results = 0;
   const MonoTime now = parts_.clock.Now();
   for (std::size_t i = 0; i < range.count; ++i) {
     const RequestRow& row = *rows_[range.first + i];
@@ -290,20 +291,31 @@ void Executor::EncodeResults(const ServedModel& model, Range range) {
     if (failure.has_value()) {
       EncodeDead(model, range.first + i, *failure, &outcome);
     } else {
-      ++results_;
+      ++results;
     }
   }
+  return results;
 }
 
-void Executor::EncodeExpired(const ServedModel& model, std::size_t index) {
-  const WallMillis deadline = rows_[index]->request.deadline;
-  const WallMillis late = std::max<WallMillis>(0, parts_.clock.WallNow() - deadline);
-  EncodeDead(model, index,
-             Failure{FailureReason::kExpired, "the deadline, " + std::to_string(deadline) +
-                                                  " in Unix milliseconds, had passed by " +
-                                                  std::to_string(late) +
-                                                  " ms when the request's turn came"},
-             &NextOutcome(model, index));
+// Rows from `first` on.
+void Executor::EncodeExpired(const ServedModel& model, std::size_t first) {
+  const WallMillis now = parts_.clock.WallNow();
+  if (parts_.delivery.expired == ExpiredOutcome::kResult) {
+    encoder_.BeginExpired(model.ref(), now);
+    const Range expired{first, rows_.size() - first};
+    parts_.probe.OnExpired(model.slot, EncodeResults(model, expired));
+    return;
+  }
+  for (std::size_t i = first; i < rows_.size(); ++i) {
+    const WallMillis deadline = rows_[i]->request.deadline;
+    const WallMillis late = std::max<WallMillis>(0, now - deadline);
+    EncodeDead(model, i,
+               Failure{FailureReason::kExpired, "the deadline, " + std::to_string(deadline) +
+                                                    " in Unix milliseconds, had passed by " +
+                                                    std::to_string(late) +
+                                                    " ms when the request's turn came"},
+               &NextOutcome(model, i));
+  }
 }
 
 void Executor::EncodeFailed(const ServedModel& model, const RowFailure& failure) {

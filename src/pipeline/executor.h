@@ -60,7 +60,8 @@ class Executor {
   Status RunRange(const ServedModel& model, Range range);
   void GiveUp(std::span<const Range> ranges, const Status& status);
   void Gather(const ServedModel& model, Range range, std::byte* input);
-  void EncodeResults(const ServedModel& model, Range range);
+  // How many have a result; the others were too large.
+  std::size_t EncodeResults(const ServedModel& model, Range range);
 
   enum class Paused : std::uint8_t {
     kNo,       // Every failed row is answered.
@@ -75,7 +76,7 @@ class Executor {
   void PauseAndTell(const ServedModel& model, Nanos pause, const Status& status);
   void GiveBack(std::size_t index);
 
-  void EncodeExpired(const ServedModel& model, std::size_t index);
+  void EncodeExpired(const ServedModel& model, std::size_t first);
   void EncodeFailed(const ServedModel& model, const RowFailure& failure);
   void EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure,
                   Outcome* outcome);

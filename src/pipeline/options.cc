@@ -31,6 +31,9 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
            "Commit the outcomes behind a request that takes long, in the order of each key, and "
            "note their offsets beside the committed position (the metadata of a Kafka offset). "
            "Off: they wait for it.");
+  set.Enum("delivery.expired", &options.expired, {"dead-letter", "result"},
+           "What becomes of a request whose deadline passes before it is run: a dead letter "
+           "`expired`, or a result with status `expired` and no output.");
   set.Duration("delivery.transaction_timeout", &options.transaction_timeout, Millis(1'000),
                Millis(15'000),
                "Kafka: how long the cluster lets one unit of work be open before it aborts it; how "

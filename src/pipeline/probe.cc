@@ -62,6 +62,7 @@ void Probe::AddModel(const LoadedModel& loaded) {
   };
   model.ok = requests("ok");
   model.dead_letter = requests("dead_letter");
+  model.expired = requests("expired");
   const auto duration = [&](const char* stage) {
     return registry_.GetHistogram(kDuration, kDurationHelp, DurationHistogram(),
                                   {{"model", id}, {"version", version}, {"stage", stage}});
@@ -149,6 +150,10 @@ void Probe::OnRowTimes(ModelSlot slot, Nanos queued, Nanos total, std::size_t ro
 }
 
 // Dead letters are rare next to results; finding the series by name is fine.
+void Probe::OnExpired(ModelSlot slot, std::size_t count) {
+  models_[slot.index()].expired->Add(count);
+}
+
 void Probe::OnModelPaused(ModelSlot slot, bool paused) {
   const ModelSeries& model = models_[slot.index()];
   model.serving->Set(paused ? 0 : 1);

@@ -48,6 +48,8 @@ class Probe {
   // --- Executors, once per batch ---
   void OnBatch(ModelSlot model, CloseReason reason, std::size_t rows, const BatchTimes& times);
   void OnResults(ModelSlot model, std::size_t count);
+  // Requests that were not run and whose result says so.
+  void OnExpired(ModelSlot model, std::size_t count);
   void OnModelPaused(ModelSlot model, bool paused);
   // Rows that go back to be run again.
   void OnReturned(ModelSlot model, std::size_t rows);
@@ -69,6 +71,7 @@ class Probe {
     std::string id;
     Counter* ok = nullptr;
     Counter* dead_letter = nullptr;
+    Counter* expired = nullptr;
     Histogram* queue = nullptr;
     Histogram* run = nullptr;
     Histogram* total = nullptr;

@@ -365,6 +365,25 @@ TEST_F(WorkerTest, RequestWhoseDeadlineHasPassedIsNotRun) {
   EXPECT_EQ(letters, 1);
 }
 
+TEST_F(WorkerTest, ExpiredRequestMayHaveAResultThatSaysSo) {
+  options_.delivery.expired = ExpiredOutcome::kResult;
+  Send(13, 1, R"(,"timeout_ms":1,"enqueued_at":"2020-01-01T00:00:00Z","metadata":{"a":"b"})");
+  RunUntilCommitted(1);
+  EXPECT_EQ(Keys(options_.topics.dlq).size(), 0u);
+  int results = 0;
+  ForEach(options_.topics.results, [&](const Record& record) {
+    ++results;
+    EXPECT_EQ(record.key, "r13");
+    EXPECT_NE(record.value.find(R"("model_version":"3","status":"expired","latency_ms":)"),
+              std::string_view::npos)
+        << record.value;
+    EXPECT_NE(record.value.find(R"("batch_size":0,)"), std::string_view::npos);
+    EXPECT_NE(record.value.find(R"("expired_at":")"), std::string_view::npos);
+    EXPECT_NE(record.value.find(R"("metadata":{"a":"b"}})"), std::string_view::npos);
+  });
+  EXPECT_EQ(results, 1);
+}
+
 TEST_F(WorkerTest, DeadlineEndsTheWaitForCompany) {
   policy_ = BatchPolicy{.max_rows = 64, .max_wait = Millis(60'000), .adaptive = false};
   Send(100, 1, R"(,"timeout_ms":300)");
