@@ -41,6 +41,10 @@ class ResultEncoder {
   void BeginBatch(const ModelRef& model, std::span<const OutputView> outputs,
                   std::int32_t batch_rows, WallMillis now);
 
+  // The same for rows that were not run because their time had passed: results with status
+  // "expired", without output, and with `now` as expired_at.
+  void BeginExpired(const ModelRef& model, WallMillis now);
+
   // Result of row `row` of the outputs, or a failure (output_too_large) with nothing appended.
   // `latency`: from poll to now. On success fills `out`; `chunk` must be the same for `out`'s life.
   std::optional<Failure> EncodeRow(const InferenceRequest& request, const RecordOrigin& origin,

@@ -142,7 +142,8 @@ template <std::size_t kSize>
 }  // namespace
 
 struct ResultEncoder::Impl {
-  void SetModel(const ModelRef& model);
+  void SetModel(const ModelRef& model, std::string_view status);
+  void SetBatch(std::int32_t rows, WallMillis at, std::string_view time_name);
   void SetOutputs(std::span<const OutputView> views);
   char* WriteOutputs(std::size_t row, char* out, bool* non_finite) const;
   char* WriteHeaders(const InferenceRequest& request, const RecordOrigin& origin, char* out) const;
@@ -158,17 +159,17 @@ struct ResultEncoder::Impl {
   std::size_t outputs_bound = 0;  // Most bytes of one row's outputs.
   std::string model_json;         // From the comma before "model_id" to the outputs' key.
   std::string batch_json;         // "batch_size" with the comma before it.
-  std::string inferred_json;      // "inferred_at" likewise.
+  std::string time_json;          // "inferred_at" or "expired_at" likewise.
   ByteBuffer model_headers;
 };
 
-void ResultEncoder::Impl::SetModel(const ModelRef& model) {
+void ResultEncoder::Impl::SetModel(const ModelRef& model, std::string_view status) {
   model_json = R"(","model_id":")";
   AppendEscaped(model.model_id, &model_json);
   model_json += R"(","model_version":")";
   AppendEscaped(model.version, &model_json);
-  model_json +=
-      outputs.size() == 1 ? R"(","status":"ok","output":)" : R"(","status":"ok","outputs":{)";
+  fmt::format_to(std::back_inserter(model_json), R"(","status":"{}")", status);
+  if (!outputs.empty()) model_json += outputs.size() == 1 ? R"(,"output":)" : R"(,"outputs":{)";
   model_headers.Clear();
   AppendHeader("model_id", model.model_id, model_headers);
   AppendHeader("model_version", model.version, model_headers);
@@ -192,6 +193,7 @@ void ResultEncoder::Impl::SetOutputs(std::span<const OutputView> views) {
 }
 
 char* ResultEncoder::Impl::WriteOutputs(std::size_t row, char* out, bool* non_finite) const {
+  if (outputs.empty()) return out;
   const bool flat = outputs.size() == 1;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const OutputView& view = outputs[i];
@@ -249,7 +251,7 @@ char* ResultEncoder::Impl::WriteValue(const InferenceRequest& request, std::size
     out = Write(request.enqueued_at, out);
     *out++ = '"';
   }
-  out = Write(inferred_json, out);
+  out = Write(time_json, out);
   if (!request.metadata.empty()) {
     out = Write(R"(,"metadata":)", out);
     out = Write(request.metadata, out);
@@ -264,19 +266,28 @@ ResultEncoder::ResultEncoder(const CodecLimits& limits) : impl_(std::make_unique
 
 ResultEncoder::~ResultEncoder() = default;
 
-void ResultEncoder::BeginBatch(const ModelRef& model, std::span<const OutputView> outputs,
-                               std::int32_t batch_rows, WallMillis now) {
-  Impl& impl = *impl_;
-  impl.now = now;
-  impl.SetOutputs(outputs);
-  impl.SetModel(model);
+void ResultEncoder::Impl::SetBatch(std::int32_t rows, WallMillis at, std::string_view time_name) {
+  now = at;
   std::array<char, kRfc3339MillisBytes> time;
   FormatRfc3339Millis(now, time.data());
-  impl.batch_json.clear();
-  fmt::format_to(std::back_inserter(impl.batch_json), R"(,"batch_size":{})", batch_rows);
-  impl.inferred_json.clear();
-  fmt::format_to(std::back_inserter(impl.inferred_json), R"(,"inferred_at":"{}")",
+  batch_json.clear();
+  fmt::format_to(std::back_inserter(batch_json), R"(,"batch_size":{})", rows);
+  time_json.clear();
+  fmt::format_to(std::back_inserter(time_json), R"(,"{}":"{}")", time_name,
                  std::string_view(time.data(), time.size()));
+}
+
+void ResultEncoder::BeginBatch(const ModelRef& model, std::span<const OutputView> outputs,
+                               std::int32_t batch_rows, WallMillis now) {
+  impl_->SetOutputs(outputs);
+  impl_->SetModel(model, "ok");
+  impl_->SetBatch(batch_rows, now, "inferred_at");
+}
+
+void ResultEncoder::BeginExpired(const ModelRef& model, WallMillis now) {
+  impl_->SetOutputs({});
+  impl_->SetModel(model, "expired");
+  impl_->SetBatch(0, now, "expired_at");
 }
 
 std::optional<Failure> ResultEncoder::EncodeRow(const InferenceRequest& request,
@@ -295,11 +306,10 @@ std::optional<Failure> ResultEncoder::EncodeRow(const InferenceRequest& request,
   const std::size_t headers_bound = impl.model_headers.size() + kFixedHeaderBytes +
                                     request.tenant_id.size() + origin.topic.size() +
                                     origin.record->headers.block().size();
-  const std::size_t value_bound = EscapedBound(request.request_id.size()) +
-                                  EscapedBound(request.tenant_id.size()) + impl.model_json.size() +
-                                  impl.outputs_bound + impl.batch_json.size() +
-                                  impl.inferred_json.size() + request.enqueued_at.size() +
-                                  request.metadata.size() + kFixedValueBytes;
+  const std::size_t value_bound =
+      EscapedBound(request.request_id.size()) + EscapedBound(request.tenant_id.size()) +
+      impl.model_json.size() + impl.outputs_bound + impl.batch_json.size() + impl.time_json.size() +
+      request.enqueued_at.size() + request.metadata.size() + kFixedValueBytes;
   char* const key = chunk.bytes.Claim(request.request_id.size() + headers_bound + value_bound);
   char* const headers = Write(request.request_id, key);
   char* const value = impl.WriteHeaders(request, origin, headers);

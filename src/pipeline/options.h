@@ -8,6 +8,8 @@
 
 namespace millrace {
 
+enum class ExpiredOutcome : std::uint8_t { kDeadLetter, kResult };
+
 struct DeliveryOptions {
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
   Millis commit_interval{20};
@@ -17,6 +19,7 @@ struct DeliveryOptions {
   std::int64_t max_unit_records = 16384;
   std::int64_t max_unit_bytes = 16 << 20;
   bool commit_beyond = true;
+  ExpiredOutcome expired = ExpiredOutcome::kDeadLetter;
   Millis transaction_timeout{10'000};
   Millis drain_timeout{10'000};
 };
@@ -25,6 +28,7 @@ struct RetryOptions {
   Millis initial_backoff{50};
   Millis max_backoff{5'000};
   double multiplier = 2.0;
+  std::int64_t max_attempts = 3;
 };
 
 struct ExecutorOptions {
