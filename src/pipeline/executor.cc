@@ -86,6 +86,7 @@ void Executor::RunBatch(DispatchedBatch& batch) {
   succeeded_ = 0;
   results_ = 0;
   failures_.clear();
+  gave_up_ = false;
   returned_.clear();
   if (run > 0 && (!batch.trial || !RefuseUnsound(model))) RunRows(model, run);
   if (abandoned_.load()) {  // Not every row has an outcome: none may count.
@@ -268,7 +269,7 @@ Executor::Paused Executor::PauseFor(const ServedModel& model) {
   const auto passing =
       std::find_if(failures_.begin(), failures_.end(),
                    [](const RowFailure& failure) { return MayPass(failure.status.code()); });
-  if (passing != failures_.end() || std::exchange(gave_up_, false)) {
+  if (passing != failures_.end() || gave_up_) {
     const bool whole = passing == failures_.end();
     const Status& status = whole ? failures_.front().status : passing->status;
     PauseAndTell(model, parts_.queue.Pause(model.slot), status);
