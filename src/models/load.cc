@@ -72,13 +72,28 @@ Status RunBuckets(const Session& session, Runner& runner, std::size_t max_rows, 
   return {};
 }
 
-Status WarmUp(Session& session, std::size_t max_rows) {
+// Numbers in JSON, the shortest text of a float and a comma; ids, times, headers.
+std::size_t OutcomeBytes(const Runner& runner) {
+  constexpr std::size_t kFloatText = 12;
+  constexpr std::size_t kDoubleText = 20;
+  constexpr std::size_t kAround = 512;
+  std::size_t bytes = kAround;
+  for (const OutputView& output : runner.Outputs()) {
+    const bool wide = ElementBytes(output.spec->type) > 4;
+    bytes += output.elements_per_row * (wide ? kDoubleText : kFloatText);
+  }
+  return bytes;
+}
+
+Status WarmUp(Session& session, std::size_t max_rows, std::size_t* outcome_bytes) {
   Result<std::unique_ptr<Runner>> runner = session.NewRunner();
   if (!runner.ok()) return runner.status();
   const Status zeros = RunBuckets(session, **runner, max_rows, 0);
-  if (zeros.ok()) return {};
-  const Status ones = RunBuckets(session, **runner, max_rows, 1);
-  if (ones.ok()) return {};
+  const Status ones = zeros.ok() ? Status() : RunBuckets(session, **runner, max_rows, 1);
+  if (ones.ok()) {
+    *outcome_bytes = OutcomeBytes(**runner);
+    return {};
+  }
   return Status(zeros.code(), std::string(zeros.message()) +
                                   " (warm-up: rows of zeros and rows of ones both fail)");
 }
@@ -106,12 +121,15 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
                       ": the file changed while it was loaded; publish a version by renaming "
                       "a finished folder");
   }
-  MILLRACE_RETURN_IF_ERROR(WarmUp(**session, static_cast<std::size_t>(options.max_rows)));
+  std::size_t outcome_bytes = 0;
+  MILLRACE_RETURN_IF_ERROR(
+      WarmUp(**session, static_cast<std::size_t>(options.max_rows), &outcome_bytes));
 
   auto loaded = std::make_shared<LoadedModel>();
   loaded->ref = {version.model_id, version.version, *digest};
   loaded->source = version;
   loaded->session = std::move(session).value();
+  loaded->outcome_bytes = outcome_bytes;
   loaded->load_time = std::chrono::duration_cast<Millis>(SystemClock().Now() - start);
   return std::shared_ptr<const LoadedModel>(std::move(loaded));
 }

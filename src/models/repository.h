@@ -67,6 +67,8 @@ struct LoadedModel {
   ModelVersion source;
   std::unique_ptr<Session> session;
   Millis load_time{0};
+  // About what one result takes once it is encoded, as the warm-up's outputs tell.
+  std::size_t outcome_bytes = 0;
 };
 
 // Digest, load and a warm-up run of `version` in every batch bucket, with rows of zeros; with rows

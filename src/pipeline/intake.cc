@@ -69,7 +69,7 @@ Status Intake::PollOnce() {
   if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
   limits.max_records = std::min(room, kMaxPollRecords);
-  limits.max_bytes = kMaxPollBytes;
+  limits.max_bytes = parts_.poll_bytes;
   limits.max_wait = room > 0 ? kPollWait : Millis(0);
   RequestBlock* const block = parts_.blocks.Take();
   Status status = source_.Poll(limits, &block->batch);
@@ -113,6 +113,7 @@ void Intake::Process(RequestBlock* block) {
   }
   CrashPoint("after_decode");
   parts_.probe.OnPolled(records.size(), parts_.clock.Now() - block->polled_at);
+  parts_.blocks.Count(block);
   // Dead letters first: an admitted row may finish, and with it the block, before Admit returns.
   if (dead_letters_ != nullptr) parts_.ledger.Complete(std::move(dead_letters_));
   parts_.queue.Admit(admitted_, block->polled_at);
@@ -145,6 +146,7 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
     block->inputs.Undo(layout.bytes);
     return failure;
   }
+  block->outcome_bytes += last_model_->loaded->outcome_bytes;
   row.model = last_model_->slot;
   row.priority = row.request.priority;
   row.deadline = DeadlineOf(*block, row.request);

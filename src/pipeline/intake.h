@@ -35,6 +35,7 @@ struct WorkerParts {
   const DeliveryOptions delivery;
   const RetryOptions retry;
   const CodecLimits limits;
+  const std::size_t poll_bytes;  // Of the records of one poll.
   const ModelTable& models;
   Probe& probe;
   RequestBlockPool& blocks;
@@ -63,9 +64,8 @@ class Intake final : public Source::Listener {
   bool log_reachable() const { return reachable_.load(std::memory_order_relaxed); }
 
   // The largest poll. Large enough to fill sixteen batches, small enough that the first row does
-  // not wait for the last one's decoding.
+  // not wait for the last one's decoding. Its bytes: memory_plan.h.
   static constexpr std::size_t kMaxPollRecords = 1024;
-  static constexpr std::size_t kMaxPollBytes = 4 << 20;
   // How long one revoke may wait for its prefixes to be committed.
   static constexpr Millis kRevokeTimeout{5'000};
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "pipeline/memory_plan.h"
 
 namespace millrace {
 namespace {
@@ -16,8 +17,13 @@ std::uint32_t InputBytes(const Record& record) {
 
 // A partition may hold half of what may be in flight: one that is stuck behind a slow request
 // leaves the other half to the others.
-Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks)
-    : options_(options),
+Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks,
+               const LedgerMemory& memory)
+    : options_(WithByteLimits(options, MemoryOptions().budget)),
+      memory_(memory),
+      // Half of what stops the intake: when it stops for outcomes, they are on their way already.
+      heavy_bytes_(
+          std::min(memory.max_bytes, static_cast<std::size_t>(options_.max_in_flight_bytes)) / 2),
       partition_limit_(
           static_cast<std::size_t>(std::max<std::int64_t>(1, options.max_in_flight_records / 2))),
       clock_(clock),
@@ -76,7 +82,9 @@ void Ledger::CloseLocked(PartitionSlot slot) {
 void Ledger::DropLocked(OutcomeChunk* chunk, std::size_t count) {
   MILLRACE_CHECK(chunk->live >= count);
   chunk->live -= count;
-  if (chunk->live == 0) chunks_.Give(std::unique_ptr<OutcomeChunk>(chunk));
+  if (chunk->live > 0) return;
+  chunk_bytes_ -= chunk->counted;
+  chunks_.Give(std::unique_ptr<OutcomeChunk>(chunk));
 }
 
 Ledger::Partition* Ledger::FindLocked(PartitionSlot slot, Epoch epoch) {
@@ -94,8 +102,10 @@ void Ledger::Advance(PartitionSlot slot, Offset position) {
 }
 
 bool Ledger::RoomLocked() const {
+  const std::size_t requests = memory_.blocks == nullptr ? 0 : memory_.blocks->bytes_in_use();
   return in_flight_ < static_cast<std::size_t>(options_.max_in_flight_records) &&
-         bytes_ < static_cast<std::size_t>(options_.max_in_flight_bytes);
+         bytes_ < static_cast<std::size_t>(options_.max_in_flight_bytes) &&
+         requests + chunk_bytes_ < memory_.max_bytes;
 }
 
 std::size_t Ledger::WaitForRoom(Millis max_wait) {
@@ -159,6 +169,8 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
     const std::lock_guard lock(mutex_);
     OutcomeChunk* const owned = chunk.release();
     owned->live = owned->outcomes.size();
+    owned->counted = owned->memory();
+    chunk_bytes_ += owned->counted;
     std::size_t dropped = 0;
     const std::size_t ready_before = ready_;
     const bool first_of_unit = sealed_ + ready_ + loose_ == 0;
@@ -199,7 +211,7 @@ bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
   if (in_unit == 0) return advanced_;
   if (stop_ || flushes_ > 0 || closing_ > 0 || full_) return true;
   if (in_unit >= static_cast<std::size_t>(options_.max_unit_records)) return true;
-  if (bytes_ >= static_cast<std::size_t>(options_.max_in_flight_bytes)) return true;
+  if (HeavyLocked()) return true;
   const bool nothing_to_wait_for = open_ == old_open_;  // None open, or all of them stuck.
   *wake_at = nothing_to_wait_for
                  ? paced_until_
@@ -417,7 +429,7 @@ bool Ledger::CloseWaits() const {
 
 LedgerTotals Ledger::Totals() const {
   const std::lock_guard lock(mutex_);
-  return LedgerTotals{in_flight_, bytes_, ready_};
+  return LedgerTotals{in_flight_, bytes_, chunk_bytes_, ready_};
 }
 
 Offset Ledger::CommittedPosition(PartitionSlot slot) const {

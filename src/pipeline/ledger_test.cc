@@ -172,6 +172,66 @@ TEST_F(LedgerTest, OneSlowRequestHoldsItsPartitionBeforeItStopsTheWorker) {
   ledger.Close(PartitionSlot(1));
 }
 
+TEST_F(LedgerTest, MemoryOfRequestsAndOfOutcomesStopsTheIntake) {
+  RequestBlockPool blocks;
+  Ledger ledger(Options(), clock_, chunks_, {&blocks, 64 << 10});
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 3);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+  RequestBlock* const block = blocks.Take();
+  block->batch.bytes.Append(std::string(70 << 10, 'x'));
+  block->open_rows.store(1);
+  blocks.Count(block);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u);
+  blocks.Release(block, 1);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+
+  // One chunk with two outcomes, the second behind an open record: what it holds, holds on.
+  std::unique_ptr<OutcomeChunk> chunk = chunks_.Take();
+  chunk->bytes.Append(std::string(70 << 10, 'y'));
+  for (const int i : {0, 2}) {
+    Outcome& outcome = chunk->outcomes.emplace_back();
+    outcome.record.chunk = chunk.get();
+    outcome.slot = PartitionSlot(0);
+    outcome.epoch = tickets[static_cast<std::size_t>(i)].epoch;
+    outcome.seq = tickets[static_cast<std::size_t>(i)].seq;
+  }
+  ledger.Complete(std::move(chunk));
+  SealedUnit unit;
+  ASSERT_TRUE(NextUnit(ledger, &unit));
+  EXPECT_EQ(unit.outcomes.size(), 1u);
+  ledger.Committed(&unit);
+  EXPECT_GE(ledger.Totals().outcome_memory, std::size_t{70} << 10);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u);
+  Finish(ledger, 0, tickets[1]);
+  ASSERT_TRUE(NextUnit(ledger, &unit));
+  EXPECT_EQ(unit.outcomes.size(), 2u);
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.Totals().outcome_memory, 0u);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+}
+
+TEST_F(LedgerTest, OutcomesThatHoldHalfOfWhatMayBeHeldAreDue) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(3'600'000);
+  Ledger ledger(options, clock_, chunks_, {nullptr, 256 << 10});
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 2);
+  std::unique_ptr<OutcomeChunk> chunk = chunks_.Take();
+  chunk->bytes.Append(std::string(130 << 10, 'y'));
+  Outcome& outcome = chunk->outcomes.emplace_back();
+  outcome.record.chunk = chunk.get();
+  outcome.slot = PartitionSlot(0);
+  outcome.epoch = tickets[0].epoch;
+  outcome.seq = tickets[0].seq;
+  ledger.Complete(std::move(chunk));
+  SealedUnit unit;
+  ASSERT_TRUE(NextUnit(ledger, &unit)) << "not after the hour";
+  EXPECT_EQ(unit.outcomes.size(), 1u);
+  ledger.Committed(&unit);
+  ledger.Close(PartitionSlot(0));
+}
+
 TEST_F(LedgerTest, WaitsForMoreOnlyWhileMoreIsOnItsWay) {
   DeliveryOptions options = Options();
   options.commit_interval = Millis(3'600'000);

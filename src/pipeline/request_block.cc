@@ -4,16 +4,30 @@
 
 namespace millrace {
 
+std::size_t RequestBlock::memory() const {
+  return sizeof(RequestBlock) + batch.bytes.capacity() + batch.records.capacity() * sizeof(Record) +
+         rows.capacity() * sizeof(RequestRow) + strings.capacity() + inputs.capacity();
+}
+
 RequestBlock* RequestBlockPool::Take() {
   const std::lock_guard lock(mutex_);
   if (free_.empty()) {
     // The number of blocks is bounded by the records in flight: a block in use has at least one.
     all_.push_back(std::make_unique<RequestBlock>());
+    all_.back()->index = all_.size() - 1;
     return all_.back().get();
   }
   RequestBlock* const block = free_.back();
   free_.pop_back();
+  kept_ -= block->counted;
+  block->counted = 0;
   return block;
+}
+
+void RequestBlockPool::Count(RequestBlock* block) {
+  MILLRACE_DCHECK(block->counted == 0);
+  block->counted = block->memory() + block->outcome_bytes;
+  in_use_.fetch_add(block->counted, std::memory_order_relaxed);
 }
 
 void RequestBlockPool::Release(RequestBlock* block, std::size_t count) {
@@ -25,8 +39,25 @@ void RequestBlockPool::Release(RequestBlock* block, std::size_t count) {
   block->strings.Clear();
   block->inputs.Clear();
   block->rows.clear();
+  block->outcome_bytes = 0;
+  in_use_.fetch_sub(block->counted, std::memory_order_relaxed);
+  block->counted = block->memory();
+  std::unique_ptr<RequestBlock> given_up;  // Freed outside the lock.
   const std::lock_guard lock(mutex_);
-  free_.push_back(block);
+  if (kept_ + block->counted <= max_kept_bytes_ || free_.empty()) {
+    kept_ += block->counted;
+    free_.push_back(block);
+    return;
+  }
+  all_.back()->index = block->index;
+  std::swap(all_[block->index], all_.back());
+  given_up = std::move(all_.back());
+  all_.pop_back();
+}
+
+std::size_t RequestBlockPool::bytes_kept() const {
+  const std::lock_guard lock(mutex_);
+  return kept_;
 }
 
 std::size_t RequestBlockPool::blocks() const {
