@@ -6,9 +6,10 @@
 // last ones are made. A unit that commits becomes history; one that does not goes back, to be
 // sealed again with no new inference. Work of an older epoch is dropped on arrival.
 //
-// A partition whose first open record stays the same for a commit_interval is stuck: nothing waits
-// for that record any more, and what is finished behind it joins units too, its offsets listed in
-// the position's note.
+// A partition whose first open record stays the same for a commit_interval is stuck, and one with
+// outcomes that the prefix has not reached for that long is overtaken: nothing waits for those
+// records any more, and what is finished behind them joins units too, its offsets listed in the
+// position's note.
 //
 // It also bounds what is in flight: records, their bytes and the memory that they really hold, over
 // all partitions, and records per partition, so that one slow request stops its own partition
@@ -143,12 +144,15 @@ class Ledger {
     std::optional<OffsetTracker> tracker;  // Nothing while not ours.
     Epoch epoch;
     bool held = false;
-    std::size_t loose = 0;  // Finished behind a stuck record, and not looked at by a seal since.
+    // Finished behind an open record that nothing waits for, and not looked at by a seal since.
+    std::size_t loose = 0;
   };
 
   bool DueLocked(MonoTime now, MonoTime* wake_at) const;
   bool StepDueLocked(MonoTime now, MonoTime* wake_at) const;
-  void SealLocked(SealedUnit* unit);
+  // `due`: the unit is complete with this. What is behind moving prefixes joins only then: to find
+  // it every record in flight is looked at.
+  void SealLocked(SealedUnit* unit, bool due);
   void FixPositionsLocked(SealedUnit* unit);
   void BeginUnitLocked();
   void AgeLocked(MonoTime now);
@@ -182,6 +186,7 @@ class Ledger {
   std::size_t old_open_ = 0;
   std::size_t ready_ = 0;
   std::size_t loose_ = 0;
+  std::size_t late_ = 0;  // Of the loose ones, those of partitions that are not stuck.
   std::size_t sealed_ = 0;
   std::size_t bytes_ = 0;
   std::size_t chunk_bytes_ = 0;

@@ -364,6 +364,49 @@ TEST_F(LedgerTest, OutcomesBehindAStuckRequestAreCommittedInTheOrderOfTheirKeys)
   ledger.Close(PartitionSlot(0));
 }
 
+TEST_F(LedgerTest, OutcomesFarBeforeAPrefixThatMovesDoNotWaitForIt) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(20);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  constexpr int kCount = 200;
+  const int keys = static_cast<int>(keys_.size());
+  const int light = kCount - 1;  // Those of its key have all been answered.
+  const auto tickets = Read(ledger, 0, 0, kCount);
+  std::atomic<bool> seen{false};
+  std::thread committer([&] {
+    SealedUnit unit;
+    while (NextUnit(ledger, &unit)) {
+      for (const Outcome* outcome : unit.outcomes) {
+        if (outcome->input_timestamp == light) seen = true;
+      }
+      ledger.Committed(&unit);
+    }
+  });
+  const auto finish = [&](int i) { Finish(ledger, 0, tickets[static_cast<std::size_t>(i)], i); };
+  for (int i = light % keys; i < kCount; i += keys) finish(i);
+  int next = 0;
+  for (; next < kCount && !seen; ++next) {  // Each time the prefix moves.
+    if (next % keys == light % keys) continue;
+    finish(next);
+    std::this_thread::sleep_for(Millis(2));
+    clock_.Advance(Millis(20));
+  }
+  EXPECT_TRUE(seen) << "it waited for all of the others";
+  EXPECT_LT(next, kCount / 2);
+  for (; next < kCount; ++next) {
+    if (next % keys != light % keys) finish(next);
+  }
+  while (ledger.Totals().in_flight_records > 0) {
+    clock_.Advance(Millis(20));
+    std::this_thread::sleep_for(Millis(1));
+  }
+  ledger.StopCommits();
+  committer.join();
+  EXPECT_EQ(ledger.CommittedPosition(PartitionSlot(0)), Offset(kCount));
+  EXPECT_EQ(ledger.Totals().outcome_memory, 0u);
+}
+
 TEST_F(LedgerTest, FlushCommitsWhatIsFinishedOutOfOrderAndWaitsForNothingElse) {
   DeliveryOptions options = Options();
   options.commit_interval = Millis(3'600'000);
