@@ -335,9 +335,13 @@ TEST_F(LedgerTest, OutcomesBehindAStuckRequestAreCommittedInTheOrderOfTheirKeys)
   Open(ledger, 0, 1);
   const auto tickets = Read(ledger, 0, 0, 8);  // Offsets 0 and 5 are of one key.
   SealedUnit unit;
-  std::thread gatherer([&] { EXPECT_TRUE(NextUnit(ledger, &unit)); });
+  std::atomic<bool> sealed{false};
   for (const int i : {3, 1, 5, 2}) Finish(ledger, 0, tickets[static_cast<std::size_t>(i)], i);
-  for (int i = 0; i < 8; ++i) {  // Nothing waits for the first one any more.
+  std::thread gatherer([&] {
+    EXPECT_TRUE(NextUnit(ledger, &unit));
+    sealed = true;
+  });
+  while (!sealed) {  // Nothing waits for the first one any more.
     std::this_thread::sleep_for(Millis(2));
     clock_.Advance(Millis(20));
   }
