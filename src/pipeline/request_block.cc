@@ -3,6 +3,26 @@
 #include "base/check.h"
 
 namespace millrace {
+namespace {
+
+// A block that was made for large polls counts as a whole when it serves a small one, and in time
+// every block has served a large one. What was used eight times less than it holds starts anew.
+void ShrinkWhenRoomy(RequestBlock* block) {
+  constexpr std::size_t kSmall = 128 << 10;
+  constexpr std::size_t kRoomy = 8;
+  const std::size_t records = block->batch.records.size();
+  const std::size_t used =
+      block->batch.bytes.size() + records * (sizeof(Record) + sizeof(RequestRow));
+  const std::size_t holds = block->memory();
+  if (records == 0 || holds <= kSmall || holds < kRoomy * used) return;
+  block->batch.bytes = ByteBuffer();
+  block->batch.records = {};
+  block->rows = {};
+  block->strings = StringScratch();
+  block->inputs = Slab();
+}
+
+}  // namespace
 
 std::size_t RequestBlock::memory() const {
   return sizeof(RequestBlock) + batch.bytes.capacity() + batch.records.capacity() * sizeof(Record) +
@@ -35,6 +55,7 @@ void RequestBlockPool::Release(RequestBlock* block, std::size_t count) {
   const std::size_t before = block->open_rows.fetch_sub(count, std::memory_order_acq_rel);
   MILLRACE_CHECK(before >= count);
   if (before != count) return;
+  ShrinkWhenRoomy(block);
   block->batch.Clear();
   block->strings.Clear();
   block->inputs.Clear();

@@ -45,6 +45,24 @@ TEST(RequestBlockPoolTest, BlockOfOneSmallPollHoldsLittle) {
   EXPECT_LT(block->memory(), 12 * kKib) << "thousands of them may wait for a slow model";
 }
 
+TEST(RequestBlockPoolTest, BlockOfALargePollThatServesASmallOneStartsAnew) {
+  RequestBlockPool pool;
+  RequestBlock* const block = Fill(pool, 600 * kKib);
+  block->batch.records.resize(1);
+  pool.Release(block, 1);
+  EXPECT_GE(pool.bytes_kept(), 600 * kKib) << "it was used";
+  ASSERT_EQ(Fill(pool, 200 * kKib), block);
+  block->batch.records.resize(1);
+  pool.Release(block, 1);
+  EXPECT_GE(pool.bytes_kept(), 600 * kKib) << "polls are never all of one size";
+  ASSERT_EQ(Fill(pool, kKib), block);
+  block->batch.records.resize(1);
+  pool.Release(block, 1);
+  EXPECT_LT(pool.bytes_kept(), 16 * kKib);
+  ASSERT_EQ(Fill(pool, 600 * kKib), block);
+  pool.Release(block, 1);
+}
+
 TEST(RequestBlockPoolTest, KeepsNoMoreFreeMemoryThanItMay) {
   RequestBlockPool pool(256 * kKib);
   std::vector<RequestBlock*> blocks;
