@@ -33,10 +33,11 @@ def request(index, args, rng):
 
 
 class Reader(threading.Thread):
-    """Notes when each result can be read."""
+    """Notes when each result can be read. Keys that are not this run's go to `others`."""
 
-    def __init__(self, args, count):
+    def __init__(self, args, count, others=None):
         super().__init__(name="reader")
+        self._others = others
         self.seen = [0.0] * count
         self.left = count
         self.stop = False
@@ -44,10 +45,12 @@ class Reader(threading.Thread):
         self._consumer = Consumer({
             "bootstrap.servers": args.brokers, "group.id": args.run, "enable.auto.commit": False,
             "isolation.level": "read_committed", "auto.offset.reset": "error"})
-        partitions = self._consumer.list_topics(args.results_topic, timeout=10)
         self._consumer.assign([
             TopicPartition(args.results_topic, p, self._end(args.results_topic, p))
-            for p in partitions.topics[args.results_topic].partitions])
+            for p in range(self.partitions(args.results_topic))])
+
+    def partitions(self, topic):
+        return len(self._consumer.list_topics(topic, timeout=10).topics[topic].partitions)
 
     def _end(self, topic, partition):
         return self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)[1]
@@ -66,6 +69,8 @@ class Reader(threading.Thread):
                 if not self.seen[index]:
                     self.seen[index] = now
                     self.left -= 1
+            elif self._others is not None:
+                self._others(key)
         self._consumer.close()
 
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "app/help_formatter.h"
+#include "app/memory_report.h"
 #include "app/shared_flags.h"
 #include "config/loader.h"
 #include "config/nearest.h"
@@ -152,7 +153,11 @@ int RunCommand(const CommandLine& line, const CLI::App& command, const CommandBo
 
   SettingSet set;
   DescribeAllSettings(set, context.options);
-  const LoadedSettings loaded = LoadSettings(set, sources);
+  LoadedSettings loaded = LoadSettings(set, sources);
+  if (loaded.ok()) {
+    const Result<MemoryPlan> plan = PlanMemory(context.options);
+    if (!plan.ok()) loaded.errors.emplace_back(plan.status().message());
+  }
   context.loaded = &loaded;
   const auto use = line.table.settings_use.find(&command);
   const SettingsUse settings =

@@ -4,6 +4,7 @@ namespace millrace {
 
 void DescribeAllSettings(SettingSet& set, AllOptions& options) {
   DescribeSettings(set, options.transport);
+  DescribeSettings(set, options.memory);
   DescribeSettings(set, options.delivery);
   DescribeSettings(set, options.retry);
   DescribeSettings(set, options.executor);

@@ -17,6 +17,7 @@ namespace millrace {
 
 struct AllOptions {
   TransportOptions transport;
+  MemoryOptions memory;
   DeliveryOptions delivery;
   RetryOptions retry;
   ExecutorOptions executor;

@@ -157,6 +157,7 @@ WorkerHost::WorkerHost(const AllOptions& options, Log& log)
       admin_(*this) {
   process_metrics_ = AddProcessMetrics(registry_);
   lag_metrics_ = registry_.AddCollector([this](SampleSink& sink) { CollectLag(sink); });
+  memory_metrics_ = registry_.AddCollector([this](SampleSink& sink) { CollectMemory(sink); });
 }
 
 WorkerHost::WorkerHost(const AllOptions& options, Log& log, ModelTable models)
@@ -199,17 +200,23 @@ Status WorkerHost::Start(Millis log_patience) {
   }
   SetBuildInfo(registry_, BuildFacts{std::string(BuildVersion()), std::string(BuildRevision()),
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
-  Result<WorkerLog> log = OpenWorkerLog(log_patience);
+  Result<MemoryPlan> plan = PlanMemory(options_);
+  if (!plan.ok()) return plan.status();
+  memory_ = MemoryReport(std::move(plan).value());
+  memory_.Log();
+  const MemoryPlan& memory = memory_.plan();
+  Result<WorkerLog> log = OpenWorkerLog(log_patience, memory.log);
   if (!log.ok()) return log.status();
-  WorkerOptions worker{options_.transport.group,
-                       options_.transport.topics,
-                       options_.delivery,
-                       options_.retry,
-                       options_.executor,
-                       options_.fairness,
-                       WithinLog(options_.limits, log->max_result_bytes),
-                       options_.tenants,
-                       options_.repository.allow_missing_for};
+  WorkerOptions worker{.group = options_.transport.group,
+                       .topics = options_.transport.topics,
+                       .delivery = memory.delivery,
+                       .memory = memory.worker,
+                       .retry = options_.retry,
+                       .executor = options_.executor,
+                       .fairness = options_.fairness,
+                       .limits = WithinLog(options_.limits, log->max_result_bytes),
+                       .tenants = options_.tenants,
+                       .allow_missing_for = options_.repository.allow_missing_for};
   worker.journal = journal_;
   worker_ = std::make_unique<Worker>(
       worker, SystemClock(), registry_, std::move(log).value(), std::move(*models_),
@@ -226,7 +233,7 @@ Status WorkerHost::Start(Millis log_patience) {
   return Status::Ok();
 }
 
-Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience) {
+Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience, const LogMemory& memory) {
   const MonoTime deadline = SystemClock().Now() + patience;
   const TransportOptions& transport = options_.transport;
   LogLimiter away(Millis(5'000));
@@ -235,7 +242,8 @@ Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience) {
         log_.OpenWorker({.group = transport.group,
                          .topics = transport.topics,
                          .mode = options_.delivery.mode,
-                         .transaction_timeout = options_.delivery.transaction_timeout});
+                         .transaction_timeout = options_.delivery.transaction_timeout,
+                         .memory = memory});
     if (log.status().code() != StatusCode::kUnavailable) return log;
     if (stop_requested_.load()) {
       return Status(StatusCode::kCancelled, "stopped while waiting for the log");
@@ -330,11 +338,17 @@ void WorkerHost::CollectLag(SampleSink& sink) {
                 static_cast<double>(totals.in_flight_bytes));
 }
 
+void WorkerHost::CollectMemory(SampleSink& sink) {
+  if (const Worker* const running = worker(); running != nullptr) {
+    memory_.Collect(running->memory(), sink);
+  }
+}
+
 std::string WorkerHost::MetricsText() { return PrometheusText(registry_.Collect()); }
 
 std::string WorkerHost::StatusJson() {
   const double uptime = std::chrono::duration<double>(SystemClock().Now() - started_).count();
-  return status_.Json(worker(), CachedPartitions(), uptime);
+  return status_.Json(worker(), CachedPartitions(), memory_, uptime);
 }
 
 }  // namespace millrace

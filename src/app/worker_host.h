@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "app/memory_report.h"
 #include "app/options.h"
 #include "app/worker_status.h"
 #include "gateway/admin_server.h"
@@ -72,8 +73,9 @@ class WorkerHost final : public AdminView {
   std::string MetricsText() override;
 
  private:
-  Result<WorkerLog> OpenWorkerLog(Millis patience);
+  Result<WorkerLog> OpenWorkerLog(Millis patience, const LogMemory& memory);
   void CollectLag(SampleSink& sink);
+  void CollectMemory(SampleSink& sink);
   std::vector<PartitionStatus> CachedPartitions();
 
   const AllOptions options_;
@@ -89,6 +91,7 @@ class WorkerHost final : public AdminView {
   std::atomic<bool> stop_requested_{false};
   std::uint16_t admin_port_ = 0;
   CrashJournal* journal_ = nullptr;
+  MemoryReport memory_;  // Set before the worker is published.
   const MonoTime started_ = SystemClock().Now();
 
   std::mutex mutex_;
@@ -98,6 +101,7 @@ class WorkerHost final : public AdminView {
   CollectorHandle process_metrics_;
   CollectorHandle lag_metrics_;
   CollectorHandle crash_metrics_;
+  CollectorHandle memory_metrics_;
 };
 
 }  // namespace millrace

@@ -55,6 +55,14 @@ json Models(const MetricRegistry& registry, const Worker& worker) {
   return models;
 }
 
+json Memory(const Worker& worker, const MemoryReport& memory) {
+  json parts = json::object();
+  for (const MemoryPart& part : memory.plan().parts) parts[part.name] = part.bytes;
+  return {{"budget", memory.plan().total},          {"parts", parts},
+          {"in_flight", worker.memory().in_flight}, {"at_start", memory.at_start()},
+          {"resident", ResidentMemory()},           {"limit", memory.limit()}};
+}
+
 double LargestBatch(const Worker* worker) {
   double rows = 1;
   if (worker == nullptr) return rows;
@@ -73,7 +81,7 @@ std::string WorkerStateText(const Worker* worker) {
 }
 
 std::string WorkerStatus::Json(const Worker* worker, const std::vector<PartitionStatus>& partitions,
-                               double uptime_seconds) {
+                               const MemoryReport& memory, double uptime_seconds) {
   constexpr Millis kWindow{5'000};
   json status = {
       {"state", WorkerStateText(worker)},
@@ -84,7 +92,10 @@ std::string WorkerStatus::Json(const Worker* worker, const std::vector<Partition
       {"totals", Totals(registry_, options_.transport.topics)},
       {"dead_letters", DeadLetters(registry_)},
       {"models", worker == nullptr ? json::array() : Models(registry_, *worker)}};
-  if (worker != nullptr) status["in_flight"] = worker->totals().in_flight_records;
+  if (worker != nullptr) {
+    status["in_flight"] = worker->totals().in_flight_records;
+    status["memory"] = Memory(*worker, memory);
+  }
 
   const HistogramSnapshot total = registry_.MergeHistograms(kDuration, {{"stage", "total"}});
   const HistogramSnapshot rows = registry_.MergeHistograms(kBatchRows);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/memory_report.h"
 #include "app/options.h"
 #include "pipeline/worker.h"
 #include "telemetry/metrics.h"
@@ -24,7 +25,7 @@ class WorkerStatus {
 
   // `worker` may be null: it has not started yet.
   std::string Json(const Worker* worker, const std::vector<PartitionStatus>& partitions,
-                   double uptime_seconds);
+                   const MemoryReport& memory, double uptime_seconds);
 
  private:
   // What recent figures are relative to: moved on when it is old.

@@ -13,7 +13,8 @@ std::byte* Slab::Allocate(std::size_t bytes) {
     used_ = 0;
   }
   if (current_ == blocks_.size()) {
-    const std::size_t capacity = std::max(size, kBlockBytes);
+    const std::size_t grown = std::clamp(this->capacity(), kFirstBytes, kBlockBytes);
+    const std::size_t capacity = std::max(size, grown);
     // Default-initialised: every byte is written by the decoder before it is read.
     blocks_.push_back(Block{std::unique_ptr<std::byte[]>(new std::byte[capacity]), capacity});
   }
@@ -25,6 +26,12 @@ std::byte* Slab::Allocate(std::size_t bytes) {
 void Slab::Undo(std::size_t bytes) {
   MILLRACE_DCHECK(used_ >= Rounded(bytes));
   used_ -= Rounded(bytes);
+}
+
+std::size_t Slab::capacity() const {
+  std::size_t bytes = 0;
+  for (const Block& block : blocks_) bytes += block.capacity;
+  return bytes;
 }
 
 void Slab::Clear() {

@@ -1,6 +1,7 @@
 // Slab: bump allocation with stable addresses, for the rows of one polled batch.
 //
-// Blocks are kept when cleared, up to kKeptBytes, so that a warm slab allocates nothing.
+// Blocks are kept when cleared, up to kKeptBytes, so that a warm slab allocates nothing. The first
+// ones are small: a slab of one row holds little more than it.
 // Consecutive allocations of one size are adjacent as long as a block lasts, which lets a batch be
 // gathered with few copies. Not thread-safe.
 #pragma once
@@ -13,6 +14,7 @@ namespace millrace {
 
 class Slab {
  public:
+  static constexpr std::size_t kFirstBytes = 4 << 10;
   static constexpr std::size_t kBlockBytes = 256 << 10;
   static constexpr std::size_t kKeptBytes = 1 << 20;
 
@@ -21,6 +23,8 @@ class Slab {
   // Gives back the last Allocate of the same size: its row was not used after all.
   void Undo(std::size_t bytes);
   void Clear();
+  // Bytes held, used or not.
+  std::size_t capacity() const;
 
  private:
   struct Block {

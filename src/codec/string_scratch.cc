@@ -34,6 +34,12 @@ std::string_view StringScratch::Copy(std::string_view text) {
   return {at, text.size()};
 }
 
+std::size_t StringScratch::capacity() const {
+  std::size_t bytes = 0;
+  for (const Block& block : blocks_) bytes += block.capacity;
+  return bytes;
+}
+
 void StringScratch::Clear() {
   current_ = 0;
   used_ = 0;

@@ -16,6 +16,8 @@ class StringScratch {
   char* Allocate(std::size_t size);
   std::string_view Copy(std::string_view text);
   void Clear();
+  // Bytes held, used or not.
+  std::size_t capacity() const;
 
  private:
   struct Block {

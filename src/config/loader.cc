@@ -148,6 +148,8 @@ class Loading {
       const LoadedSetting* larger = out_.Find(order.larger);
       if (smaller == nullptr || larger == nullptr) continue;
       if (Magnitude(smaller->setting) <= Magnitude(larger->setting)) continue;
+      // What follows from another setting is looked at where it is derived.
+      if (Magnitude(larger->setting) == 0) continue;
       const LoadedSetting* given = smaller->origin == "default" ? larger : smaller;
       out_.errors.push_back(fmt::format("{}: {} ({}) must not be over {} ({}): {}", given->origin,
                                         order.smaller, smaller->setting.get(), order.larger,

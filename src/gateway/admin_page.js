@@ -158,6 +158,9 @@ function showTiles(status, before, seconds) {
   setText("p50", short(latency.p50));
   setText("p99", short(latency.p99));
   setText("in_flight", short(status.in_flight));
+  const memory = status.memory || {};
+  setText("in_flight_mib", short(memory.in_flight / 2 ** 20));
+  setText("in_flight_most", short(memory.parts && memory.parts.in_flight / 2 ** 20));
   setText("batch_fill", isNumber(status.batch_fill) ? (100 * status.batch_fill).toFixed(0) : "–");
   setMeter(byId("batch_meter"), status.batch_fill);
   setText("commit_rate", short(commitRate));

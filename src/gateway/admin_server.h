@@ -53,6 +53,8 @@ class AdminView {
   //   {"state": "starting"|"ready"|"draining"|"not_ready", "version": "0.1.0", "uptime_s": 12.3,
   //    "group": "millrace", "transport": "local"|"kafka",
   //    "totals": {"consumed": n, "results": n, "dead_letters": n, "commits": n, "batches": n},
+  //    "memory": {"budget", "parts": {"<part>": n}, "in_flight": of that part in use, "at_start":
+  //               resident before anything was read, "resident", "limit"}, all in bytes,
   //    "in_flight": rows, "lag": records over all partitions,
   //    "latency_ms": {"p50": x, "p99": x},       poll to encode, over the last seconds
   //    "batch_fill": 0..1,                       rows per batch over max_rows, last seconds

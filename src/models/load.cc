@@ -72,16 +72,30 @@ Status RunBuckets(const Session& session, Runner& runner, std::size_t max_rows, 
   return {};
 }
 
-// `sound_value`: of the rows that ran.
-Status WarmUp(Session& session, std::size_t max_rows, int* sound_value) {
+// Numbers in JSON, the shortest text of a float and a comma; ids, times, headers.
+std::size_t OutcomeBytes(const Runner& runner) {
+  constexpr std::size_t kFloatText = 12;
+  constexpr std::size_t kDoubleText = 20;
+  constexpr std::size_t kAround = 512;
+  std::size_t bytes = kAround;
+  for (const OutputView& output : runner.Outputs()) {
+    const bool wide = ElementBytes(output.spec->type) > 4;
+    bytes += output.elements_per_row * (wide ? kDoubleText : kFloatText);
+  }
+  return bytes;
+}
+
+// Notes in `loaded` what it learns of the model.
+Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
   Result<std::unique_ptr<Runner>> runner = session.NewRunner();
   if (!runner.ok()) return runner.status();
-  *sound_value = 0;
   const Status zeros = RunBuckets(session, **runner, max_rows, 0);
-  if (zeros.ok()) return {};
-  *sound_value = 1;
-  const Status ones = RunBuckets(session, **runner, max_rows, 1);
-  if (ones.ok()) return {};
+  const Status ones = zeros.ok() ? Status() : RunBuckets(session, **runner, max_rows, 1);
+  if (ones.ok()) {
+    loaded->sound_value = zeros.ok() ? 0 : 1;
+    loaded->outcome_bytes = OutcomeBytes(**runner);
+    return {};
+  }
   return Status(zeros.code(), std::string(zeros.message()) +
                                   " (warm-up: rows of zeros and rows of ones both fail)");
 }
@@ -116,7 +130,7 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
   }
   auto loaded = std::make_shared<LoadedModel>();
   MILLRACE_RETURN_IF_ERROR(
-      WarmUp(**session, static_cast<std::size_t>(options.max_rows), &loaded->sound_value));
+      WarmUp(**session, static_cast<std::size_t>(options.max_rows), loaded.get()));
   loaded->ref = {version.model_id, version.version, *digest};
   loaded->source = version;
   loaded->session = std::move(session).value();

@@ -68,6 +68,8 @@ struct LoadedModel {
   std::unique_ptr<Session> session;
   Millis load_time{0};
   int sound_value = 0;  // Rows of this number have been run: 0 or 1.
+  // About what one result takes once it is encoded, as the warm-up's outputs tell.
+  std::size_t outcome_bytes = 0;
 };
 
 // Whether the model still runs what it ran when it was loaded: one row, in a runner of its session.

@@ -71,7 +71,7 @@ Status Intake::PollOnce() {
   if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
   limits.max_records = std::min(room, kMaxPollRecords);
-  limits.max_bytes = kMaxPollBytes;
+  limits.max_bytes = parts_.poll_bytes;
   limits.max_wait = room > 0 ? kPollWait : Millis(0);
   RequestBlock* const block = parts_.blocks.Take();
   Status status = source_.Poll(limits, &block->batch);
@@ -107,6 +107,7 @@ void Intake::Process(RequestBlock* block) {
   }
   CrashPoint("after_decode");
   parts_.probe.OnPolled(records.size(), parts_.clock.Now() - block->polled_at);
+  parts_.blocks.Count(block);
   Dispatch(block->polled_at);
   if (settled > 0) parts_.blocks.Release(block, settled);
 }
@@ -186,6 +187,7 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
     block->inputs.Undo(layout.bytes);
     return failure;
   }
+  block->outcome_bytes += last_model_->loaded->outcome_bytes;
   row.model = last_model_->slot;
   row.priority = row.request.priority;
   row.deadline = DeadlineOf(*block, row.request);

@@ -38,6 +38,7 @@ struct WorkerParts {
   const DeliveryOptions delivery;
   const RetryOptions retry;
   const CodecLimits limits;
+  const std::size_t poll_bytes;  // Of the records of one poll.
   const Millis allow_missing_for;  // 0: unknown models are dead letters at once.
   const ModelTable& models;
   ModelArrivals& arrivals;
@@ -72,9 +73,8 @@ class Intake final : public Source::Listener {
   std::size_t waiting() const { return waiting_rows_.load(std::memory_order_relaxed); }
 
   // The largest poll. Large enough to fill sixteen batches, small enough that the first row does
-  // not wait for the last one's decoding.
+  // not wait for the last one's decoding. Its bytes: memory_plan.h.
   static constexpr std::size_t kMaxPollRecords = 1024;
-  static constexpr std::size_t kMaxPollBytes = 4 << 20;
   // How long one revoke may wait for its prefixes to be committed.
   static constexpr Millis kRevokeTimeout{5'000};
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "pipeline/memory_plan.h"
 
 namespace millrace {
 namespace {
@@ -16,8 +17,13 @@ std::uint32_t InputBytes(const Record& record) {
 
 // A partition may hold half of what may be in flight: one that is stuck behind a slow request
 // leaves the other half to the others.
-Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks)
-    : options_(options),
+Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks,
+               const LedgerMemory& memory)
+    : options_(WithByteLimits(options, MemoryOptions().budget)),
+      memory_(memory),
+      // Half of what stops the intake: when it stops for outcomes, they are on their way already.
+      heavy_bytes_(
+          std::min(memory.max_bytes, static_cast<std::size_t>(options_.max_in_flight_bytes)) / 2),
       partition_limit_(
           static_cast<std::size_t>(std::max<std::int64_t>(1, options.max_in_flight_records / 2))),
       clock_(clock),
@@ -47,6 +53,7 @@ void Ledger::CountLocked(const Partition& partition, bool in) {
   count(&ready_, tracker.ready());
   count(&bytes_, tracker.bytes());
   count(&loose_, partition.loose);
+  count(&late_, tracker.stuck() ? 0 : partition.loose);
 }
 
 void Ledger::Close(PartitionSlot slot) {
@@ -76,7 +83,9 @@ void Ledger::CloseLocked(PartitionSlot slot) {
 void Ledger::DropLocked(OutcomeChunk* chunk, std::size_t count) {
   MILLRACE_CHECK(chunk->live >= count);
   chunk->live -= count;
-  if (chunk->live == 0) chunks_.Give(std::unique_ptr<OutcomeChunk>(chunk));
+  if (chunk->live > 0) return;
+  chunk_bytes_ -= chunk->counted;
+  chunks_.Give(std::unique_ptr<OutcomeChunk>(chunk));
 }
 
 Ledger::Partition* Ledger::FindLocked(PartitionSlot slot, Epoch epoch) {
@@ -94,8 +103,10 @@ void Ledger::Advance(PartitionSlot slot, Offset position) {
 }
 
 bool Ledger::RoomLocked() const {
+  const std::size_t requests = memory_.blocks == nullptr ? 0 : memory_.blocks->bytes_in_use();
   return in_flight_ < static_cast<std::size_t>(options_.max_in_flight_records) &&
-         bytes_ < static_cast<std::size_t>(options_.max_in_flight_bytes);
+         bytes_ < static_cast<std::size_t>(options_.max_in_flight_bytes) &&
+         requests + chunk_bytes_ < memory_.max_bytes;
 }
 
 std::size_t Ledger::WaitForRoom(Millis max_wait) {
@@ -133,7 +144,9 @@ void Ledger::UpdateHoldsLocked(PartitionSlot slot) {
   Partition& partition = partitions_[slot.index()];
   const OffsetTracker& tracker = *partition.tracker;
   const auto above = [&tracker](std::size_t records, std::size_t span) {
-    return tracker.in_flight() >= records || tracker.span() >= span || tracker.note_full();
+    // A prefix that moves will make room in its note by itself.
+    const bool note_full = tracker.stuck() && tracker.note_full();
+    return tracker.in_flight() >= records || tracker.span() >= span || note_full;
   };
   // Held at the limit, let go at half of it.
   const bool hold = partition.held ? above(partition_limit_ / 2 + 1, kMaxSpan / 2)
@@ -159,6 +172,8 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
     const std::lock_guard lock(mutex_);
     OutcomeChunk* const owned = chunk.release();
     owned->live = owned->outcomes.size();
+    owned->counted = owned->memory();
+    chunk_bytes_ += owned->counted;
     std::size_t dropped = 0;
     const std::size_t ready_before = ready_;
     const bool first_of_unit = sealed_ + ready_ + loose_ == 0;
@@ -178,7 +193,9 @@ void Ledger::Complete(std::unique_ptr<OutcomeChunk> chunk) {
         ++partition->loose;
       }
       if (partition == nullptr) continue;
-      if (!partition->tracker->stuck()) partition->loose = 0;
+      // Some may have been in the prefix.
+      const bool beyond = partition->tracker->goes_beyond();
+      partition->loose = beyond ? std::min(partition->loose, partition->tracker->beyond()) : 0;
       CountLocked(*partition, true);
     }
     if (dropped > 0) DropLocked(owned, dropped);
@@ -199,7 +216,7 @@ bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
   if (in_unit == 0) return advanced_;
   if (stop_ || flushes_ > 0 || closing_ > 0 || full_) return true;
   if (in_unit >= static_cast<std::size_t>(options_.max_unit_records)) return true;
-  if (bytes_ >= static_cast<std::size_t>(options_.max_in_flight_bytes)) return true;
+  if (HeavyLocked()) return true;
   const bool nothing_to_wait_for = open_ == old_open_;  // None open, or all of them stuck.
   *wake_at = nothing_to_wait_for
                  ? paced_until_
@@ -210,7 +227,7 @@ bool Ledger::DueLocked(MonoTime now, MonoTime* wake_at) const {
 // The first step of a unit is small: it is what makes the log begin a transaction, and that takes
 // its time.
 bool Ledger::StepDueLocked(MonoTime now, MonoTime* wake_at) const {
-  const std::size_t step = ready_ + loose_;
+  const std::size_t step = ready_ + loose_ - late_;
   if (step == 0 || (sealed_ > 0 && step < kStepRecords)) return false;
   *wake_at = std::min(*wake_at, paced_until_);
   return now >= paced_until_;
@@ -232,12 +249,12 @@ Ledger::Gathered Ledger::Gather(SealedUnit* unit) {
     if (closing_ > 0 && sealed_ == 0) {  // Whoever closes goes first: no new unit before.
       work_.wait(lock);
     } else if (DueLocked(now, &wake_at)) {
-      SealLocked(unit);
+      SealLocked(unit, true);
       FixPositionsLocked(unit);
       if (!unit->empty()) return Gathered::kDue;
       settled_.notify_all();  // There was less to do than it seemed.
     } else if (StepDueLocked(now, &wake_at)) {
-      SealLocked(unit);
+      SealLocked(unit, false);
       if (!unit->newest().empty()) return Gathered::kMore;
     } else if (stop_) {
       return Gathered::kStopped;
@@ -258,16 +275,17 @@ void Ledger::AgeLocked(MonoTime now) {
   const bool first_of_unit = sealed_ + ready_ + loose_ == 0;
   for (Partition& partition : partitions_) {
     if (!partition.tracker.has_value() || partition.tracker->open() == 0) continue;
-    const bool was_stuck = partition.tracker->stuck();
+    const bool went_beyond = partition.tracker->goes_beyond();
     CountLocked(partition, false);
     partition.tracker->Age();
-    if (!was_stuck && partition.tracker->stuck()) partition.loose = partition.tracker->beyond();
+    const bool beyond = partition.tracker->goes_beyond();
+    if (beyond != went_beyond) partition.loose = beyond ? partition.tracker->beyond() : 0;
     CountLocked(partition, true);
   }
   if (first_of_unit && loose_ > 0) first_ready_at_ = now;
 }
 
-void Ledger::SealLocked(SealedUnit* unit) {
+void Ledger::SealLocked(SealedUnit* unit, bool due) {
   const auto max_records = static_cast<std::size_t>(options_.max_unit_records);
   const auto max_bytes = static_cast<std::size_t>(options_.max_unit_bytes);
   const std::size_t count = partitions_.size();
@@ -285,7 +303,7 @@ void Ledger::SealLocked(SealedUnit* unit) {
     std::size_t sealed = tracker.Seal(room(), max_bytes, &unit->bytes, &unit->outcomes);
     if (tracker.ready() > 0) {
       full_ = true;
-    } else if (partition.loose > 0) {
+    } else if (partition.loose > 0 && (due || tracker.stuck())) {
       sealed += tracker.SealBeyond(room(), max_bytes, &unit->bytes, &unit->outcomes);
       partition.loose = tracker.unit_full() ? tracker.beyond() : 0;
       full_ = full_ || tracker.unit_full();
@@ -355,7 +373,7 @@ void Ledger::Restore(SealedUnit* unit, std::span<const PartitionSlot> lost) {
     MILLRACE_CHECK(partition != nullptr);
     CountLocked(*partition, false);
     partition->tracker->Unseal();
-    if (partition->tracker->stuck()) partition->loose = partition->tracker->beyond();
+    if (partition->tracker->goes_beyond()) partition->loose = partition->tracker->beyond();
     CountLocked(*partition, true);
     if (!partition->tracker->dirty() || partition->tracker->ready() == 0) advanced_ = true;
   }
@@ -417,7 +435,7 @@ bool Ledger::CloseWaits() const {
 
 LedgerTotals Ledger::Totals() const {
   const std::lock_guard lock(mutex_);
-  return LedgerTotals{in_flight_, bytes_, ready_};
+  return LedgerTotals{in_flight_, bytes_, chunk_bytes_, ready_};
 }
 
 Offset Ledger::CommittedPosition(PartitionSlot slot) const {

@@ -6,18 +6,22 @@
 // last ones are made. A unit that commits becomes history; one that does not goes back, to be
 // sealed again with no new inference. Work of an older epoch is dropped on arrival.
 //
-// A partition whose first open record stays the same for a commit_interval is stuck: nothing waits
-// for that record any more, and what is finished behind it joins units too, its offsets listed in
-// the position's note.
+// A partition whose first open record stays the same for a commit_interval is stuck, and one with
+// outcomes that the prefix has not reached for that long is overtaken: nothing waits for those
+// records any more, and what is finished behind them joins units too, its offsets listed in the
+// position's note.
 //
-// It also bounds what is in flight: records and bytes over all partitions, and records per
-// partition, so that one slow request stops its own partition before it stops the worker.
+// It also bounds what is in flight: records, their bytes and the memory that they really hold, over
+// all partitions, and records per partition, so that one slow request stops its own partition
+// before it stops the worker. The memory is that of the request blocks in use, which the intake's
+// pool counts, and of the chunks with outcomes that are not committed, counted here once per chunk.
 //
 // Thread-safe: intake, executors and the commit thread share it, each once per batch of records.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -28,6 +32,7 @@
 #include "pipeline/offset_tracker.h"
 #include "pipeline/options.h"
 #include "pipeline/outcome.h"
+#include "pipeline/request_block.h"
 #include "transport/committer.h"
 #include "transport/source.h"
 #include "types/record.h"
@@ -50,16 +55,25 @@ struct SealedUnit {
   bool empty() const { return positions.empty(); }
 };
 
+// What bounds the memory of work in flight.
+struct LedgerMemory {
+  const RequestBlockPool* blocks = nullptr;  // Null: requests hold nothing.
+  std::size_t max_bytes = SIZE_MAX;
+};
+
 struct LedgerTotals {
   std::size_t in_flight_records = 0;
   std::size_t in_flight_bytes = 0;
+  std::size_t outcome_memory = 0;  // Of chunks with an outcome that is not committed.
   std::size_t ready_records = 0;
 };
 
 class Ledger {
  public:
-  // `clock` and `chunks` must outlive the ledger.
-  Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks);
+  // `clock`, `chunks` and the pool of `memory` must outlive the ledger. Limits in bytes that are 0
+  // are those of the default budget.
+  Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks,
+         const LedgerMemory& memory = {});
 
   // --- Intake thread ---
   // `done`: what is committed beyond the partition's position.
@@ -131,12 +145,15 @@ class Ledger {
     std::optional<OffsetTracker> tracker;  // Nothing while not ours.
     Epoch epoch;
     bool held = false;
-    std::size_t loose = 0;  // Finished behind a stuck record, and not looked at by a seal since.
+    // Finished behind an open record that nothing waits for, and not looked at by a seal since.
+    std::size_t loose = 0;
   };
 
   bool DueLocked(MonoTime now, MonoTime* wake_at) const;
   bool StepDueLocked(MonoTime now, MonoTime* wake_at) const;
-  void SealLocked(SealedUnit* unit);
+  // `due`: the unit is complete with this. What is behind moving prefixes joins only then: to find
+  // it every record in flight is looked at.
+  void SealLocked(SealedUnit* unit, bool due);
   void FixPositionsLocked(SealedUnit* unit);
   void BeginUnitLocked();
   void AgeLocked(MonoTime now);
@@ -147,8 +164,12 @@ class Ledger {
   void UpdateHoldsLocked(PartitionSlot slot);
   Partition* FindLocked(PartitionSlot slot, Epoch epoch);
   bool RoomLocked() const;
+  // Outcomes hold so much that they had better be committed.
+  bool HeavyLocked() const { return chunk_bytes_ >= heavy_bytes_; }
 
   const DeliveryOptions options_;
+  const LedgerMemory memory_;
+  const std::size_t heavy_bytes_;
   const std::size_t partition_limit_;  // Records in flight of one partition before it is held.
   const Clock& clock_;
   OutcomeChunkPool& chunks_;
@@ -166,8 +187,10 @@ class Ledger {
   std::size_t old_open_ = 0;
   std::size_t ready_ = 0;
   std::size_t loose_ = 0;
+  std::size_t late_ = 0;  // Of the loose ones, those of partitions that are not stuck.
   std::size_t sealed_ = 0;
   std::size_t bytes_ = 0;
+  std::size_t chunk_bytes_ = 0;
   std::size_t first_to_seal_ = 0;  // Partition where the next unit starts, so that none starves.
   MonoTime paced_until_{};         // No unit before, unless it is full.
   MonoTime first_ready_at_{};      // When the unit's first outcome, sealed or not, became ready.

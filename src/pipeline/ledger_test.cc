@@ -172,6 +172,66 @@ TEST_F(LedgerTest, OneSlowRequestHoldsItsPartitionBeforeItStopsTheWorker) {
   ledger.Close(PartitionSlot(1));
 }
 
+TEST_F(LedgerTest, MemoryOfRequestsAndOfOutcomesStopsTheIntake) {
+  RequestBlockPool blocks;
+  Ledger ledger(Options(), clock_, chunks_, {&blocks, 64 << 10});
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 3);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+  RequestBlock* const block = blocks.Take();
+  block->batch.bytes.Append(std::string(70 << 10, 'x'));
+  block->open_rows.store(1);
+  blocks.Count(block);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u);
+  blocks.Release(block, 1);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+
+  // One chunk with two outcomes, the second behind an open record: what it holds, holds on.
+  std::unique_ptr<OutcomeChunk> chunk = chunks_.Take();
+  chunk->bytes.Append(std::string(70 << 10, 'y'));
+  for (const int i : {0, 2}) {
+    Outcome& outcome = chunk->outcomes.emplace_back();
+    outcome.record.chunk = chunk.get();
+    outcome.slot = PartitionSlot(0);
+    outcome.epoch = tickets[static_cast<std::size_t>(i)].epoch;
+    outcome.seq = tickets[static_cast<std::size_t>(i)].seq;
+  }
+  ledger.Complete(std::move(chunk));
+  SealedUnit unit;
+  ASSERT_TRUE(NextUnit(ledger, &unit));
+  EXPECT_EQ(unit.outcomes.size(), 1u);
+  ledger.Committed(&unit);
+  EXPECT_GE(ledger.Totals().outcome_memory, std::size_t{70} << 10);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u);
+  Finish(ledger, 0, tickets[1]);
+  ASSERT_TRUE(NextUnit(ledger, &unit));
+  EXPECT_EQ(unit.outcomes.size(), 2u);
+  ledger.Committed(&unit);
+  EXPECT_EQ(ledger.Totals().outcome_memory, 0u);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+}
+
+TEST_F(LedgerTest, OutcomesThatHoldHalfOfWhatMayBeHeldAreDue) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(3'600'000);
+  Ledger ledger(options, clock_, chunks_, {nullptr, 256 << 10});
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 2);
+  std::unique_ptr<OutcomeChunk> chunk = chunks_.Take();
+  chunk->bytes.Append(std::string(130 << 10, 'y'));
+  Outcome& outcome = chunk->outcomes.emplace_back();
+  outcome.record.chunk = chunk.get();
+  outcome.slot = PartitionSlot(0);
+  outcome.epoch = tickets[0].epoch;
+  outcome.seq = tickets[0].seq;
+  ledger.Complete(std::move(chunk));
+  SealedUnit unit;
+  ASSERT_TRUE(NextUnit(ledger, &unit)) << "not after the hour";
+  EXPECT_EQ(unit.outcomes.size(), 1u);
+  ledger.Committed(&unit);
+  ledger.Close(PartitionSlot(0));
+}
+
 TEST_F(LedgerTest, WaitsForMoreOnlyWhileMoreIsOnItsWay) {
   DeliveryOptions options = Options();
   options.commit_interval = Millis(3'600'000);
@@ -275,9 +335,13 @@ TEST_F(LedgerTest, OutcomesBehindAStuckRequestAreCommittedInTheOrderOfTheirKeys)
   Open(ledger, 0, 1);
   const auto tickets = Read(ledger, 0, 0, 8);  // Offsets 0 and 5 are of one key.
   SealedUnit unit;
-  std::thread gatherer([&] { EXPECT_TRUE(NextUnit(ledger, &unit)); });
+  std::atomic<bool> sealed{false};
   for (const int i : {3, 1, 5, 2}) Finish(ledger, 0, tickets[static_cast<std::size_t>(i)], i);
-  for (int i = 0; i < 8; ++i) {  // Nothing waits for the first one any more.
+  std::thread gatherer([&] {
+    EXPECT_TRUE(NextUnit(ledger, &unit));
+    sealed = true;
+  });
+  while (!sealed) {  // Nothing waits for the first one any more.
     std::this_thread::sleep_for(Millis(2));
     clock_.Advance(Millis(20));
   }
@@ -302,6 +366,49 @@ TEST_F(LedgerTest, OutcomesBehindAStuckRequestAreCommittedInTheOrderOfTheirKeys)
   }
   EXPECT_EQ(ledger.Totals().in_flight_records, 5u);
   ledger.Close(PartitionSlot(0));
+}
+
+TEST_F(LedgerTest, OutcomesFarBeforeAPrefixThatMovesDoNotWaitForIt) {
+  DeliveryOptions options = Options();
+  options.commit_interval = Millis(20);
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  constexpr int kCount = 200;
+  const int keys = static_cast<int>(keys_.size());
+  const int light = kCount - 1;  // Those of its key have all been answered.
+  const auto tickets = Read(ledger, 0, 0, kCount);
+  std::atomic<bool> seen{false};
+  std::thread committer([&] {
+    SealedUnit unit;
+    while (NextUnit(ledger, &unit)) {
+      for (const Outcome* outcome : unit.outcomes) {
+        if (outcome->input_timestamp == light) seen = true;
+      }
+      ledger.Committed(&unit);
+    }
+  });
+  const auto finish = [&](int i) { Finish(ledger, 0, tickets[static_cast<std::size_t>(i)], i); };
+  for (int i = light % keys; i < kCount; i += keys) finish(i);
+  int next = 0;
+  for (; next < kCount && !seen; ++next) {  // Each time the prefix moves.
+    if (next % keys == light % keys) continue;
+    finish(next);
+    std::this_thread::sleep_for(Millis(2));
+    clock_.Advance(Millis(20));
+  }
+  EXPECT_TRUE(seen) << "it waited for all of the others";
+  EXPECT_LT(next, kCount / 2);
+  for (; next < kCount; ++next) {
+    if (next % keys != light % keys) finish(next);
+  }
+  while (ledger.Totals().in_flight_records > 0) {
+    clock_.Advance(Millis(20));
+    std::this_thread::sleep_for(Millis(1));
+  }
+  ledger.StopCommits();
+  committer.join();
+  EXPECT_EQ(ledger.CommittedPosition(PartitionSlot(0)), Offset(kCount));
+  EXPECT_EQ(ledger.Totals().outcome_memory, 0u);
 }
 
 TEST_F(LedgerTest, FlushCommitsWhatIsFinishedOutOfOrderAndWaitsForNothingElse) {

@@ -132,6 +132,7 @@ void OffsetTracker::AdvanceReady() {
     --finished_beyond_;
     ++finished_ready_;
   }
+  overtaken_ = false;  // Nothing is open.
 }
 
 void OffsetTracker::Finish(Seq seq, Outcome* outcome) {
@@ -145,6 +146,7 @@ void OffsetTracker::Finish(Seq seq, Outcome* outcome) {
   bytes_ += entry.bytes;
   --open_;
   ++finished_beyond_;
+  finished_end_ = std::max(finished_end_, seq + 1);
   if (seq < old_mark_) --old_open_;
   if (seq == ready_) AdvanceReady();
 }
@@ -214,6 +216,7 @@ std::size_t OffsetTracker::SealBeyond(std::size_t max_records, std::size_t max_b
   NoteSize size(position);
   ForEachRun([&](const OffsetRange& run) { size.Expect(run); });
   open_keys_.clear();
+  std::uint32_t last_key = 0;  // A run of one key is the rule where thousands wait.
   std::size_t count = 0;
   for (Seq seq = ready_; seq < begun_; ++seq) {
     Entry& entry = At(seq);
@@ -236,7 +239,8 @@ std::size_t OffsetTracker::SealBeyond(std::size_t max_records, std::size_t max_b
       }
     }
     size.Break();
-    if (entry.key != 0) open_keys_.insert(entry.key);
+    if (entry.key != 0 && entry.key != last_key) open_keys_.insert(entry.key);
+    last_key = entry.key;
   }
   finished_beyond_ -= count;
   return count;
@@ -297,7 +301,9 @@ void OffsetTracker::Unseal() {
 
 void OffsetTracker::Age() {
   stuck_ = open_ > 0 && ready_ == last_ready_;
+  overtaken_ = ready_ < last_finished_;
   last_ready_ = ready_;
+  last_finished_ = finished_end_;
   for (Seq seq = std::max(old_mark_, ready_); seq < next_mark_; ++seq) {
     if (At(seq).state == State::kOpen) ++old_open_;
   }

@@ -87,13 +87,18 @@ class OffsetTracker {
     }
   }
 
-  // Called once a while: a partition whose first open record is the same as at the last call is
-  // stuck until that one is finished, and then what was begun before the last call but one is old.
+  // Called once a while. A partition whose first open record is the same as at the last call is
+  // stuck until that one is finished. One whose prefix moves, but has not come to what was finished
+  // at the last call already, is overtaken until the next one: its outcomes are made in another
+  // order than its records have, as tenants' shares or priorities will have it. In both what was
+  // begun before the last call but one is old.
   void Age();
-  // What is behind the first open record should not wait for it.
   bool stuck() const { return stuck_; }
+  bool overtaken() const { return overtaken_; }
+  // What is behind the first open record should not wait for it.
+  bool goes_beyond() const { return stuck_ || overtaken_; }
   // Open records that nothing should wait for.
-  std::size_t old_open() const { return stuck_ ? old_open_ : 0; }
+  std::size_t old_open() const { return goes_beyond() ? old_open_ : 0; }
 
   // The position to commit with what is sealed: the next offset that is not covered.
   Offset sealed_position() const;
@@ -151,9 +156,12 @@ class OffsetTracker {
   std::vector<Seq> beyond_;     // Sealed by SealBeyond, not settled.
   Seq old_mark_ = 0;            // What is begun before is old.
   Seq next_mark_ = 0;
-  Seq last_ready_ = 0;  // At the last Age.
+  Seq last_ready_ = 0;     // At the last Age.
+  Seq finished_end_ = 0;   // Behind the last record that was finished.
+  Seq last_finished_ = 0;  // The same, at the last Age.
   std::size_t old_open_ = 0;
   bool stuck_ = false;
+  bool overtaken_ = false;
   std::vector<OffsetRange> done_;  // From the note: done, and not begun yet.
   std::size_t next_done_ = 0;
   Offset committed_position_;

@@ -293,5 +293,47 @@ TEST(OffsetTrackerBeyondProperty, EachRecordOnceInTheOrderOfItsKeyThroughRestart
   }
 }
 
+TEST_F(BeyondTest, PartitionWhosePrefixMovesTooSlowlyIsOvertaken) {
+  for (int offset = 0; offset < 10; ++offset) Begin(offset, offset == 9 ? "light" : "heavy");
+  tracker_.Age();
+  Finish(9);
+  Finish(0);
+  tracker_.Age();
+  EXPECT_FALSE(tracker_.overtaken()) << "it has not waited for long";
+  Finish(1);
+  tracker_.Age();
+  EXPECT_TRUE(tracker_.overtaken());
+  EXPECT_FALSE(tracker_.stuck()) << "the prefix moves";
+  EXPECT_EQ(tracker_.old_open(), 7u);
+  EXPECT_EQ(SealAll(), (std::vector<WallMillis>{0, 1, 9}));
+  EXPECT_EQ(NoteAt(2), (std::vector<OffsetRange>{{Offset(9), Offset(10)}}));
+  tracker_.CommitSealed();
+  Finish(2);
+  EXPECT_TRUE(tracker_.overtaken()) << "a step of the prefix changes nothing";
+  tracker_.Age();
+  EXPECT_TRUE(tracker_.overtaken()) << "the next light one should not wait either";
+  for (int offset = 3; offset < 9; ++offset) Finish(static_cast<OffsetTracker::Seq>(offset));
+  EXPECT_FALSE(tracker_.overtaken());
+  EXPECT_EQ(tracker_.old_open(), 0u);
+  EXPECT_EQ(SealAll().size(), 7u);
+  EXPECT_TRUE(NoteAt(10).empty());
+}
+
+TEST_F(BeyondTest, OutcomesThatComeInTheirOrderNeverOvertake) {
+  std::int64_t begun = 0;
+  OffsetTracker::Seq finished = 0;
+  for (int round = 0; round < 100; ++round) {
+    for (int i = 0; i < 20; ++i) Begin(begun++, "key");
+    // Two executors: the second batch ends first, the first one before the next look.
+    if (round > 1) {
+      Finish(finished + 1);
+      tracker_.Age();
+      Finish(finished);
+      finished += 2;
+    }
+    EXPECT_FALSE(tracker_.overtaken()) << round;
+  }
+}
+
 }  // namespace
 }  // namespace millrace

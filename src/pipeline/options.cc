@@ -2,6 +2,13 @@
 
 namespace millrace {
 
+void DescribeSettings(SettingSet& set, MemoryOptions& options) {
+  set.Bytes("memory.budget", &options.budget, MemoryOptions::kLeastBudget, std::int64_t{1} << 40,
+            "Memory of everything that grows with load: requests and outcomes in flight, what is "
+            "read ahead, what is being written, pools. Limits in bytes that are not set follow "
+            "from it. Models and the program itself come on top.");
+}
+
 void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
   set.Enum("delivery.mode", &options.mode, {"exactly-once", "at-least-once", "at-most-once"},
            "What happens to outcomes when a worker fails. `exactly-once`: each request gets one "
@@ -19,14 +26,15 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
                "and 0 on the local log.");
   set.Integer("delivery.max_in_flight_records", &options.max_in_flight_records, 64, 1 << 20,
               "Records read and not yet committed; at the limit the worker stops reading.");
-  set.Bytes("delivery.max_in_flight_bytes", &options.max_in_flight_bytes, 1 << 20,
-            std::int64_t{16} << 30,
-            "Bytes of records read and not yet committed; together with the record limit it bounds "
-            "the memory of a worker.");
+  set.Bytes("delivery.max_in_flight_bytes", &options.max_in_flight_bytes, 0, std::int64_t{16} << 30,
+            "Bytes of records read and not yet committed; at the limit the worker stops reading. "
+            "0: a quarter of memory.budget, whose half bounds all that these records need. At "
+            "least 1MiB.");
   set.Integer("delivery.max_unit_records", &options.max_unit_records, 1, 1 << 20,
               "Outcomes in one unit of work; a full unit is committed at once.");
-  set.Bytes("delivery.max_unit_bytes", &options.max_unit_bytes, 64 << 10, std::int64_t{1} << 30,
-            "Encoded bytes in one unit of work; a full unit is committed at once.");
+  set.Bytes("delivery.max_unit_bytes", &options.max_unit_bytes, 0, std::int64_t{1} << 30,
+            "Encoded bytes in one unit of work; a full unit is committed at once. 0: a 32nd of "
+            "memory.budget. At least 64KiB.");
   set.Bool("delivery.commit_beyond", &options.commit_beyond,
            "Commit the outcomes behind a request that takes long, in the order of each key, and "
            "note their offsets beside the committed position (the metadata of a Kafka offset). "

@@ -10,14 +10,20 @@ namespace millrace {
 
 enum class ExpiredOutcome : std::uint8_t { kDeadLetter, kResult };
 
+// One limit for everything that grows with load; pipeline/memory_plan.h divides it.
+struct MemoryOptions {
+  static constexpr std::int64_t kLeastBudget = std::int64_t{32} << 20;
+  std::int64_t budget = std::int64_t{512} << 20;
+};
+
 struct DeliveryOptions {
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
   Millis commit_interval{20};
   Millis min_commit_interval{-1};  // Negative: what the log asks for.
   std::int64_t max_in_flight_records = 32768;
-  std::int64_t max_in_flight_bytes = 128 << 20;
+  std::int64_t max_in_flight_bytes = 0;  // 0: from the memory budget, as the next but one.
   std::int64_t max_unit_records = 16384;
-  std::int64_t max_unit_bytes = 16 << 20;
+  std::int64_t max_unit_bytes = 0;
   bool commit_beyond = true;
   ExpiredOutcome expired = ExpiredOutcome::kDeadLetter;
   Millis transaction_timeout{10'000};
@@ -36,6 +42,7 @@ struct ExecutorOptions {
   std::string crash_journal;  // Path of its file; empty: none, or the supervisor's.
 };
 
+void DescribeSettings(SettingSet& set, MemoryOptions& options);
 void DescribeSettings(SettingSet& set, DeliveryOptions& options);
 void DescribeSettings(SettingSet& set, RetryOptions& options);
 void DescribeSettings(SettingSet& set, ExecutorOptions& options);

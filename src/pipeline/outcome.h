@@ -29,26 +29,47 @@ struct Outcome {
 
 struct OutcomeChunk : OutputChunk {
   std::vector<Outcome> outcomes;  // Sized before encoding: addresses stay.
-  std::size_t live = 0;           // Outcomes not yet committed or dropped; the ledger counts.
+  // The ledger's: outcomes not yet committed or dropped, and what the chunk holds as long as there
+  // is one.
+  std::size_t live = 0;
+  std::size_t counted = 0;
+
+  // Bytes held, used or not.
+  std::size_t memory() const {
+    return sizeof(OutcomeChunk) + bytes.capacity() + outcomes.capacity() * sizeof(Outcome);
+  }
 };
 
 // Recycles chunks. Thread-safe; taken once per batch.
 class OutcomeChunkPool {
  public:
+  static constexpr std::size_t kDefaultKept = 32 << 20;
+  // Free chunks with more than `max_kept_bytes` together are given up.
+  explicit OutcomeChunkPool(std::size_t max_kept_bytes = kDefaultKept)
+      : max_kept_bytes_(max_kept_bytes) {}
+
   // An empty chunk.
   std::unique_ptr<OutcomeChunk> Take() {
     const std::lock_guard lock(mutex_);
     if (free_.empty()) return std::make_unique<OutcomeChunk>();
     std::unique_ptr<OutcomeChunk> chunk = std::move(free_.back());
     free_.pop_back();
+    kept_ -= chunk->memory();
     return chunk;
   }
   void Give(std::unique_ptr<OutcomeChunk> chunk) {
     chunk->bytes.ShrinkTo(kMaxKeptBytes);
     chunk->outcomes.clear();
     chunk->live = 0;
+    const std::size_t bytes = chunk->memory();
     const std::lock_guard lock(mutex_);
-    if (free_.size() < kMaxKeptChunks) free_.push_back(std::move(chunk));
+    if (free_.size() >= kMaxKeptChunks || kept_ + bytes > max_kept_bytes_) return;
+    kept_ += bytes;
+    free_.push_back(std::move(chunk));
+  }
+  std::size_t bytes_kept() const {
+    const std::lock_guard lock(mutex_);
+    return kept_;
   }
 
  private:
@@ -57,8 +78,10 @@ class OutcomeChunkPool {
   static constexpr std::size_t kMaxKeptChunks = 512;
   static constexpr std::size_t kMaxKeptBytes = 128 << 10;
 
-  std::mutex mutex_;
+  const std::size_t max_kept_bytes_;
+  mutable std::mutex mutex_;
   std::vector<std::unique_ptr<OutcomeChunk>> free_;
+  std::size_t kept_ = 0;  // Memory of the free ones.
 };
 
 }  // namespace millrace

@@ -84,9 +84,12 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       log_(std::move(log)),
       models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
+      blocks_(options.memory.kept_request_bytes),
+      chunks_(options.memory.kept_outcome_bytes),
       queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows),
              options.fairness.default_weight, options.retry),
-      ledger_(Resolved(options.delivery, log_), clock, chunks_),
+      ledger_(Resolved(options.delivery, log_), clock, chunks_,
+              {&blocks_, options.memory.in_flight_bytes}),
       arrivals_(clock, std::move(finder),
                 [this](ModelToServe model) { OnModelArrived(std::move(model)); }),
       parts_{clock,
@@ -95,6 +98,7 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              options.delivery,
              options.retry,
              options.limits,
+             options.memory.poll_bytes,
              options.allow_missing_for,
              models_,
              arrivals_,
@@ -282,6 +286,11 @@ Status Worker::Wait() {
   const std::lock_guard lock(mutex_);
   if (failure_.ok()) state_.store(WorkerState::kStopped, std::memory_order_release);
   return failure_;
+}
+
+Worker::Memory Worker::memory() const {
+  return Memory{blocks_.bytes_in_use() + ledger_.Totals().outcome_memory, blocks_.bytes_kept(),
+                chunks_.bytes_kept()};
 }
 
 Result<std::vector<PartitionStatus>> Worker::Partitions() {

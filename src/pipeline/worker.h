@@ -23,6 +23,7 @@
 #include "pipeline/executor.h"
 #include "pipeline/intake.h"
 #include "pipeline/ledger.h"
+#include "pipeline/memory_plan.h"
 #include "pipeline/model_table.h"
 #include "pipeline/probe.h"
 #include "scheduler/options.h"
@@ -34,6 +35,7 @@ struct WorkerOptions {
   std::string group;
   TopicOptions topics;
   DeliveryOptions delivery;
+  WorkerMemory memory;
   RetryOptions retry;
   ExecutorOptions executor;
   FairnessOptions fairness;
@@ -81,6 +83,13 @@ class Worker {
   // The log can be read and written as far as the last attempts tell.
   bool log_healthy() const { return intake_.log_reachable() && commits_.healthy(); }
   LedgerTotals totals() const { return ledger_.Totals(); }
+  // What the worker's buffers hold now; the names are those of the parts of its MemoryPlan.
+  struct Memory {
+    std::size_t in_flight = 0;
+    std::size_t kept_requests = 0;
+    std::size_t kept_outcomes = 0;
+  };
+  Memory memory() const;
   const ModelTable& models() const { return models_; }
   std::size_t assigned_partitions() const { return intake_.assigned_partitions(); }
   std::size_t waiting(ModelSlot model) const { return queue_.waiting(model); }

@@ -100,6 +100,7 @@ struct WorkerLogOptions {
   TopicOptions topics = {};
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
   Millis transaction_timeout{10'000};  // Kafka: what the coordinator gives one unit of work.
+  LogMemory memory = {};
 };
 
 // What a worker needs, made together because a commit names the group's membership.

@@ -36,6 +36,15 @@ struct KafkaOptions {
   std::string supervised_member;
 };
 
+// What of a log grows with load; 0: what it does by itself.
+struct LogMemory {
+  std::int64_t prefetch_bytes = 0;  // Kafka: records that the client has read ahead.
+  std::int64_t unit_bytes = 0;      // Encoded outcomes of one unit, the largest; and their number.
+  std::int64_t unit_records = 0;
+  std::int64_t scan_cache_bytes = 0;    // Local: pages of the reading connection.
+  std::int64_t commit_cache_bytes = 0;  // And of the one that writes units.
+};
+
 struct TransportOptions {
   TransportKind kind = TransportKind::kKafka;
   std::string group = "millrace";

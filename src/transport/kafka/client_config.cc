@@ -138,6 +138,29 @@ constexpr std::array<std::pair<const char*, const char*>, 6> kProducer = {{
     {"retry.backoff.max.ms", "200"},
 }};
 
+// The answer to one fetch is as large as the queue at most (fetch.max.bytes follows it), and no
+// partition's share of it so large that a few fill the queue.
+void PutPrefetch(const LogMemory& memory, std::map<std::string, std::string>* properties) {
+  if (memory.prefetch_bytes == 0) return;
+  constexpr std::int64_t kPartitionFetch = 256 << 10;
+  constexpr std::int64_t kLeastQueueKib = 1024;  // Of a record of the default size limit.
+  (*properties)["queued.max.messages.kbytes"] =
+      std::to_string(std::max(kLeastQueueKib, memory.prefetch_bytes >> 10));
+  (*properties)["fetch.message.max.bytes"] =
+      std::to_string(std::min(kPartitionFetch, memory.prefetch_bytes / 16));
+}
+
+// The queue of a producer never holds more than the unit at hand and, after an abort, what is left
+// of it until its delivery reports are served. One record may exceed a unit alone.
+void PutWriteQueue(const LogMemory& memory, std::map<std::string, std::string>* properties) {
+  if (memory.unit_bytes == 0) return;
+  constexpr std::int64_t kLeastKib = std::int64_t{256} << 10;  // Two of the largest outcomes.
+  constexpr std::int64_t kMostKib = 2'097'151;                 // The client's own bound.
+  (*properties)["queue.buffering.max.kbytes"] =
+      std::to_string(std::clamp(2 * (memory.unit_bytes >> 10), kLeastKib, kMostKib));
+  (*properties)["queue.buffering.max.messages"] = std::to_string(2 * memory.unit_records);
+}
+
 template <std::size_t N>
 void Put(const std::array<std::pair<const char*, const char*>, N>& values,
          std::map<std::string, std::string>* properties) {
@@ -149,12 +172,14 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
   switch (spec.role) {
     case ClientRole::kGroupConsumer:
       Put(kConsumer, properties);
+      PutPrefetch(spec.memory, properties);
       return;
     case ClientRole::kReader:
       Put(kReader, properties);
       return;
     case ClientRole::kTransactionalProducer:
       Put(kProducer, properties);
+      PutWriteQueue(spec.memory, properties);
       // Records of a transaction gather anyway while their partitions are registered with it.
       (*properties)["linger.ms"] = "0";
       // AddOffsetsToTxn answers CONCURRENT_TRANSACTIONS while the markers of the last transaction
@@ -163,6 +188,7 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
       return;
     case ClientRole::kProducer:
       Put(kProducer, properties);
+      PutWriteQueue(spec.memory, properties);
       return;
     case ClientRole::kAdmin:
       return;

@@ -26,6 +26,7 @@ struct ClientSpec {
   std::string group;             // kGroupConsumer.
   std::string transactional_id;  // kTransactionalProducer.
   Millis transaction_timeout{0};
+  LogMemory memory = {};
 };
 
 // Refuses properties that Millrace has to decide, and names that librdkafka does not know.

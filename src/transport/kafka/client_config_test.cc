@@ -54,6 +54,29 @@ TEST(ClientConfigTest, TransactionsHaveTheirNameTimeoutAndQuickRetries) {
   EXPECT_EQ(properties.at("acks"), "-1");
 }
 
+TEST(ClientConfigTest, QueuesFollowFromTheMemoryThatTheyAreGiven) {
+  ClientSpec spec;
+  spec.memory.prefetch_bytes = 2 << 20;
+  spec.memory.unit_bytes = 200 << 20;
+  spec.memory.unit_records = 5000;
+  spec.role = ClientRole::kGroupConsumer;
+  auto properties = ClientProperties({}, spec);
+  EXPECT_EQ(properties.at("queued.max.messages.kbytes"), "2048");
+  EXPECT_EQ(properties.at("fetch.message.max.bytes"), "131072");
+  EXPECT_FALSE(properties.contains("fetch.max.bytes")) << "the client makes it the queue's";
+  EXPECT_EQ(ClientProperties(With("queued.max.messages.kbytes", "77"), spec)
+                .at("queued.max.messages.kbytes"),
+            "77");
+  for (const ClientRole role : {ClientRole::kTransactionalProducer, ClientRole::kProducer}) {
+    spec.role = role;
+    properties = ClientProperties({}, spec);
+    EXPECT_EQ(properties.at("queue.buffering.max.messages"), "10000");
+    EXPECT_EQ(properties.at("queue.buffering.max.kbytes"), "409600");
+  }
+  EXPECT_EQ(Of(ClientRole::kGroupConsumer, {}).at("queued.max.messages.kbytes"), "16384")
+      << "who is given none keeps what was measured";
+}
+
 TEST(ClientConfigTest, UserChoosesWhatNothingRestsOn) {
   const auto properties = Of(ClientRole::kGroupConsumer, With("fetch.wait.max.ms", "7"));
   EXPECT_EQ(properties.at("fetch.wait.max.ms"), "7");

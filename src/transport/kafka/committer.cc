@@ -35,7 +35,7 @@ class TransactionalCommitter final : public Committer {
                          const OutputLimits& limits, std::shared_ptr<Membership> member,
                          SlotLease slot)
       : kafka_(kafka),
-        options_{options.group + "-" + slot.name(), options.transaction_timeout},
+        options_{options.group + "-" + slot.name(), options.transaction_timeout, options.memory},
         member_(std::move(member)),
         slot_(std::move(slot)),
         writer_(options.topics, limits) {}
@@ -229,6 +229,7 @@ class AtLeastOnceCommitter final : public Committer {
                        const OutputLimits& limits, std::shared_ptr<Membership> member)
       : kafka_(kafka),
         timeout_(options.transaction_timeout),
+        memory_(options.memory),
         member_(std::move(member)),
         writer_(options.topics, limits) {}
   ~AtLeastOnceCommitter() override { EndProducer(); }
@@ -237,6 +238,7 @@ class AtLeastOnceCommitter final : public Committer {
     if (producer_ != nullptr) return {};
     ClientSpec spec;
     spec.role = ClientRole::kProducer;
+    spec.memory = memory_;
     auto conf = BuildConf(kafka_, spec, &events_);
     if (!conf.ok()) return conf.status();
     events_.owner = &writer_;
@@ -306,6 +308,7 @@ class AtLeastOnceCommitter final : public Committer {
 
   const KafkaOptions kafka_;
   const Millis timeout_;
+  const LogMemory memory_;
   const std::shared_ptr<Membership> member_;
   OutputWriter writer_;
   ClientEvents events_{"producer"};

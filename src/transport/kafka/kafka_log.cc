@@ -132,7 +132,7 @@ Result<WorkerLog> KafkaLog::OpenWorker(const WorkerLogOptions& options) {
   auto member = std::make_shared<Membership>();
   member->group = options.group;
   member->requests = options.topics.requests;
-  auto source = KafkaSource::Open(options_, member);
+  auto source = KafkaSource::Open(options_, options.memory, member);
   if (!source.ok()) return source.status();
   WorkerLog worker;
   worker.source = std::move(*source);

@@ -32,18 +32,20 @@ std::span<rd_kafka_topic_partition_t> Elements(const rd_kafka_topic_partition_li
 }  // namespace
 
 Result<std::unique_ptr<KafkaSource>> KafkaSource::Open(const KafkaOptions& options,
+                                                       const LogMemory& memory,
                                                        std::shared_ptr<Membership> membership) {
   auto source = std::make_unique<KafkaSource>(std::move(membership));
-  MILLRACE_RETURN_IF_ERROR(source->Connect(options));
+  MILLRACE_RETURN_IF_ERROR(source->Connect(options, memory));
   return source;
 }
 
-Status KafkaSource::Connect(const KafkaOptions& options) {
+Status KafkaSource::Connect(const KafkaOptions& options, const LogMemory& memory) {
   Membership& membership = *membership_;
   ClientSpec spec;
   spec.role = ClientRole::kGroupConsumer;
   spec.group = membership.group;
   leaves_ = IsSupervisedMember(options);
+  spec.memory = memory;
   auto conf = BuildConf(options, spec, &membership.events);
   if (!conf.ok()) return conf.status();
   rd_kafka_conf_set_rebalance_cb(conf->get(), &KafkaSource::OnRebalance);

@@ -28,6 +28,7 @@ class KafkaSource final : public Source {
  public:
   // `membership` has the group; the client is made here.
   static Result<std::unique_ptr<KafkaSource>> Open(const KafkaOptions& options,
+                                                   const LogMemory& memory,
                                                    std::shared_ptr<Membership> membership);
   explicit KafkaSource(std::shared_ptr<Membership> membership)
       : membership_(std::move(membership)) {}
@@ -54,7 +55,7 @@ class KafkaSource final : public Source {
 
   // Gives everything up and leaves, which a static member's close does not.
   void LeaveGroup();
-  Status Connect(const KafkaOptions& options);
+  Status Connect(const KafkaOptions& options, const LogMemory& memory);
   static void OnRebalance(rd_kafka_t* client, rd_kafka_resp_err_t error,
                           rd_kafka_topic_partition_list_t* list, void* opaque);
   void Assign(rd_kafka_topic_partition_list_t* list);

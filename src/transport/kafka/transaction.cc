@@ -39,6 +39,7 @@ Result<std::unique_ptr<TransactionalProducer>> TransactionalProducer::Open(
   spec.role = ClientRole::kTransactionalProducer;
   spec.transactional_id = options.transactional_id;
   spec.transaction_timeout = options.transaction_timeout;
+  spec.memory = options.memory;
   auto conf = BuildConf(kafka, spec, &self->events_);
   if (!conf.ok()) return conf.status();
   self->events_.owner = writer;

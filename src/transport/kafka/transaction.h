@@ -44,6 +44,7 @@ class TransactionalProducer {
   struct Options {
     std::string transactional_id;
     Millis transaction_timeout{10'000};
+    LogMemory memory = {};
   };
 
   static Result<std::unique_ptr<TransactionalProducer>> Open(const KafkaOptions& kafka,

@@ -20,8 +20,12 @@ constexpr int kCacheKib = 8192;
 
 class LocalCommitter final : public Committer {
  public:
-  LocalCommitter(const LogContext& context, std::shared_ptr<const Membership> membership)
+  LocalCommitter(const LogContext& context, std::shared_ptr<const Membership> membership,
+                 const LogMemory& memory)
       : context_(context),
+        cache_kib_(memory.commit_cache_bytes == 0
+                       ? kCacheKib
+                       : static_cast<int>(memory.commit_cache_bytes >> 10)),
         membership_(std::move(membership)),
         writer_(context),
         appender_(writer_),
@@ -30,7 +34,7 @@ class LocalCommitter final : public Committer {
   ~LocalCommitter() override { Close(); }
 
   Status Open() {
-    Status status = writer_.Open(context_.durability, kCacheKib);
+    Status status = writer_.Open(context_.durability, cache_kib_);
     if (status.ok()) status = appender_.Open();
     if (status.ok()) {
       status =
@@ -196,6 +200,7 @@ class LocalCommitter final : public Committer {
   }
 
   const LogContext& context_;
+  const int cache_kib_;
   const std::shared_ptr<const Membership> membership_;
   Writer writer_;
   Appender appender_;
@@ -207,8 +212,9 @@ class LocalCommitter final : public Committer {
 }  // namespace
 
 Result<std::unique_ptr<Committer>> NewCommitter(const LogContext& context,
-                                                std::shared_ptr<const Membership> membership) {
-  auto committer = std::make_unique<LocalCommitter>(context, std::move(membership));
+                                                std::shared_ptr<const Membership> membership,
+                                                const LogMemory& memory) {
+  auto committer = std::make_unique<LocalCommitter>(context, std::move(membership), memory);
   MILLRACE_RETURN_IF_ERROR(committer->Open());
   return std::unique_ptr<Committer>(std::move(committer));
 }

@@ -12,6 +12,7 @@
 namespace millrace::local {
 
 Result<std::unique_ptr<Committer>> NewCommitter(const LogContext& context,
-                                                std::shared_ptr<const Membership> membership);
+                                                std::shared_ptr<const Membership> membership,
+                                                const LogMemory& memory);
 
 }  // namespace millrace::local

@@ -98,9 +98,9 @@ class LocalLog final : public Log {
     }
     auto membership = Join(context_, options.group, options.topics);
     if (!membership.ok()) return membership.status();
-    auto source = NewSource(context_, *membership);
+    auto source = NewSource(context_, *membership, options.memory);
     if (!source.ok()) return source.status();
-    auto committer = NewCommitter(context_, *membership);
+    auto committer = NewCommitter(context_, *membership, options.memory);
     if (!committer.ok()) return committer.status();
     maintenance_.StartRetention();
     WorkerLog worker;

@@ -11,7 +11,6 @@ namespace millrace::local {
 namespace {
 
 // Each poll copies what it reads, so pages are wanted once, but for the inner ones.
-constexpr int kCacheKib = 4096;
 // Shorter runs spend more on starting a query than on its rows.
 constexpr std::size_t kShortestRun = 64;
 // A batch's memory beyond twice what a poll may fill it with came from a giant record: let it go.
@@ -50,8 +49,8 @@ std::string_view CopyTo(char*& to, std::string_view bytes) {
 
 }  // namespace
 
-Status Scanner::Open() {
-  MILLRACE_RETURN_IF_ERROR(connection_.Open(context_.path, context_.durability, kCacheKib));
+Status Scanner::Open(int cache_kib) {
+  MILLRACE_RETURN_IF_ERROR(connection_.Open(context_.path, context_.durability, cache_kib));
   Status status = connection_.Prepare("BEGIN", &begin_);
   if (status.ok()) status = connection_.Prepare("COMMIT", &end_);
   if (status.ok()) status = connection_.Prepare("PRAGMA data_version", &data_version_);

@@ -31,11 +31,13 @@ class Scanner {
     Statement select;
   };
 
+  static constexpr int kCacheKib = 4096;
+
   explicit Scanner(const LogContext& context) : context_(context) {}
   Scanner(const Scanner&) = delete;
   Scanner& operator=(const Scanner&) = delete;
 
-  Status Open();
+  Status Open(int cache_kib = kCacheKib);
   void Close();
   // For the owner's own statements, between polls.
   Connection& connection() { return connection_; }

@@ -20,7 +20,11 @@ class LocalSource final : public Source {
   LocalSource(const LogContext& context, std::shared_ptr<const Membership> membership)
       : context_(context), membership_(std::move(membership)), scanner_(context) {}
 
-  Status Open() { return scanner_.Open(); }
+  Status Open(const LogMemory& memory) {
+    return memory.scan_cache_bytes == 0
+               ? scanner_.Open()
+               : scanner_.Open(static_cast<int>(memory.scan_cache_bytes >> 10));
+  }
 
   Status Start(Listener* listener) override {
     MILLRACE_CHECK(listener != nullptr && listener_ == nullptr && !closed_);
@@ -186,9 +190,10 @@ Result<std::vector<PartitionLag>> LocalSource::ReadLags() {
 }  // namespace
 
 Result<std::unique_ptr<Source>> NewSource(const LogContext& context,
-                                          std::shared_ptr<const Membership> membership) {
+                                          std::shared_ptr<const Membership> membership,
+                                          const LogMemory& memory) {
   auto source = std::make_unique<LocalSource>(context, std::move(membership));
-  MILLRACE_RETURN_IF_ERROR(source->Open());
+  MILLRACE_RETURN_IF_ERROR(source->Open(memory));
   return std::unique_ptr<Source>(std::move(source));
 }
 

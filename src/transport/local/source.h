@@ -15,6 +15,7 @@ namespace millrace::local {
 inline constexpr Epoch kOnlyEpoch{1};
 
 Result<std::unique_ptr<Source>> NewSource(const LogContext& context,
-                                          std::shared_ptr<const Membership> membership);
+                                          std::shared_ptr<const Membership> membership,
+                                          const LogMemory& memory);
 
 }  // namespace millrace::local
