@@ -4,7 +4,8 @@
 // What cannot be decoded, or asks for a model that is not served, gets its dead letter here, in the
 // same unit of work as its offset. When the log is away the intake backs off and polls again; it
 // never drops and never dead-letters for an outage. When the ledger has no room it stops polling
-// for records and keeps serving the source's events.
+// for records and keeps serving the source's events. At most once, it claims what it has polled
+// before anything else is done with it (pipeline/claims.h).
 #pragma once
 
 #include <atomic>
@@ -15,6 +16,7 @@
 #include "codec/options.h"
 #include "codec/outcome_encoder.h"
 #include "codec/request_decoder.h"
+#include "pipeline/claims.h"
 #include "pipeline/dispatch_queue.h"
 #include "pipeline/ledger.h"
 #include "pipeline/model_table.h"
@@ -45,7 +47,7 @@ struct WorkerParts {
 
 class Intake final : public Source::Listener {
  public:
-  Intake(WorkerParts& parts, Source& source);
+  Intake(WorkerParts& parts, Source& source, Committer& committer);
 
   // The slot that requests of this tenant will have. Before Start.
   TenantSlot AddTenant(std::string_view tenant_id) { return tenants_.Intern(tenant_id); }
@@ -66,7 +68,8 @@ class Intake final : public Source::Listener {
   // not wait for the last one's decoding.
   static constexpr std::size_t kMaxPollRecords = 1024;
   static constexpr std::size_t kMaxPollBytes = 4 << 20;
-  // How long one revoke may wait for its prefixes to be committed.
+  // How long one revoke may wait for its prefixes to be committed; at most once for everything that
+  // was claimed of them, for nobody else will run it.
   static constexpr Millis kRevokeTimeout{5'000};
 
  private:
@@ -82,9 +85,11 @@ class Intake final : public Source::Listener {
   std::optional<Failure> DecodeRow(RequestBlock* block, std::size_t i);
   void AddDeadLetter(const RequestRow& row, const Failure& failure);
   void ApplyHolds();
+  void ApplyAdvances();
 
   WorkerParts& parts_;
   Source& source_;
+  std::optional<Claims> claims_;  // At most once only.
   RequestDecoder decoder_;
   TenantTable tenants_;
   std::vector<std::int32_t> partitions_;  // Partition number by slot.

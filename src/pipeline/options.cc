@@ -6,7 +6,8 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
   set.Enum("delivery.mode", &options.mode, {"exactly-once", "at-least-once", "at-most-once"},
            "What happens to outcomes when a worker fails. `exactly-once`: each request gets one "
            "outcome, committed together with its offset. `at-least-once` (Kafka): outcomes first, "
-           "offsets after; a crash repeats some. `at-most-once` is not offered by this version.");
+           "offsets after; a crash repeats some. `at-most-once`: offsets first, then requests run; "
+           "a crash leaves some without an outcome, and none gets two.");
   set.Duration("delivery.commit_interval", &options.commit_interval, Millis(1), Millis(60'000),
                "Longest time that a finished outcome waits for its unit of work to be committed; "
                "longer means fewer, larger commits and later results.");
@@ -29,8 +30,8 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
             "Encoded bytes in one unit of work; a full unit is committed at once.");
   set.Bool("delivery.commit_beyond", &options.commit_beyond,
            "Commit the outcomes behind a request that takes long, in the order of each key, and "
-           "note their offsets beside the committed position (the metadata of a Kafka offset). "
-           "Off: they wait for it.");
+           "note their offsets beside the committed position (the metadata of a Kafka offset); "
+           "at-most-once has nothing to note. Off: they wait for it.");
   set.Duration("delivery.transaction_timeout", &options.transaction_timeout, Millis(1'000),
                Millis(15'000),
                "Kafka: how long the cluster lets one unit of work be open before it aborts it; how "

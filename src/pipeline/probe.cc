@@ -133,6 +133,13 @@ void Probe::OnRowTimes(ModelSlot slot, Nanos queued, Nanos total, std::size_t ro
 }
 
 // Dead letters are rare next to results; finding the series by name is fine.
+void Probe::OnUnanswered(std::size_t requests) {
+  registry_
+      .GetCounter("millrace_unanswered_requests_total",
+                  "Requests that were claimed and given up (delivery.mode=at-most-once).")
+      ->Add(requests);
+}
+
 void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
   registry_
       .GetCounter(

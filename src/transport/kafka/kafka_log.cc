@@ -120,9 +120,6 @@ OutputLimits LimitsOf(const std::vector<TopicInfo>& topics, const TopicOptions& 
 }
 
 Result<WorkerLog> KafkaLog::OpenWorker(const WorkerLogOptions& options) {
-  if (options.mode == DeliveryMode::kAtMostOnce) {
-    return Status(StatusCode::kConfiguration, "delivery.mode at-most-once is not offered on Kafka");
-  }
   std::vector<std::string> told;  // The warnings were given when the log was opened.
   MILLRACE_RETURN_IF_ERROR(CheckProperties(options_, options.transaction_timeout, &told));
   auto topics = CheckTopics(options);
@@ -137,7 +134,9 @@ Result<WorkerLog> KafkaLog::OpenWorker(const WorkerLogOptions& options) {
   WorkerLog worker;
   worker.source = std::move(*source);
   Result<std::unique_ptr<Committer>> committer = Status(StatusCode::kInternal, "not made");
-  if (options.mode == DeliveryMode::kExactlyOnce) {
+  if (options.mode == DeliveryMode::kAtMostOnce) {
+    committer = NewAtMostOnceCommitter(options_, options, limits, member);
+  } else if (options.mode == DeliveryMode::kExactlyOnce) {
     auto slot = SlotLease::Take(options_.slot, options_.brokers + "/" + options.group);
     if (!slot.ok()) return slot.status();
     LogEvent(LogLevel::kInfo, "slot_taken", "transactions of this worker are called",
