@@ -22,6 +22,9 @@ namespace {
 // last commit, whose markers are still being written then: a transaction that begins earlier waits
 // 20 ms in the client.
 constexpr Millis kMinCommitInterval{5};
+// A claim that got no answer is sent again after this, and a worker that stops waits for one that
+// is under way; the client's default is a minute.
+constexpr const char* kClaimSocketTimeout = "10000";
 constexpr std::int32_t kSafeReplicas = 3;
 constexpr std::int32_t kSafeInsync = 2;
 
@@ -129,7 +132,11 @@ Result<WorkerLog> KafkaLog::OpenWorker(const WorkerLogOptions& options) {
   auto member = std::make_shared<Membership>();
   member->group = options.group;
   member->requests = options.topics.requests;
-  auto source = KafkaSource::Open(options_, member);
+  KafkaOptions kafka = options_;
+  if (options.mode == DeliveryMode::kAtMostOnce) {
+    kafka.properties.try_emplace("socket.timeout.ms", kClaimSocketTimeout);
+  }
+  auto source = KafkaSource::Open(kafka, member);
   if (!source.ok()) return source.status();
   WorkerLog worker;
   worker.source = std::move(*source);
