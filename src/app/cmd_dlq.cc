@@ -67,11 +67,17 @@ Status VisitDeadLetters(CommandContext& context, const SelectionFlags& flags, co
   while (!scan->done()) {
     MILLRACE_RETURN_IF_ERROR(scan->Poll(&batch));
     for (const Record& record : batch.records) {
-      const DeadLetter letter = ReadDeadLetter(record);
+      DeadLetter letter = ReadDeadLetter(record);
       const std::int32_t partition = scan->partition(record);
       const bool meant =
           selection->Answer(letter, record, partition, reader) == SelectionAnswer::kYes;
-      if (meant && !visit(record, letter, partition)) return Status::Ok();
+      if (!meant) continue;
+      if (letter.request_id.empty()) {  // Few producers repeat it in a header.
+        RequestFields fields;
+        reader.ReadRequest(record.value, &fields);
+        letter.request_id = fields.request_id;
+      }
+      if (!visit(record, letter, partition)) return Status::Ok();
     }
   }
   return Status::Ok();

@@ -106,11 +106,11 @@ class ResultsPrinter {
   }
 
   void TakeDeadLetter(const LogScan& scan, const Record& record) {
-    const DeadLetter letter = ReadDeadLetter(record);
+    DeadLetter letter = ReadDeadLetter(record);
     RequestFields fields;
     reader_.ReadRequest(record.value, &fields);
-    const std::string_view id = letter.request_id.empty() ? fields.request_id : letter.request_id;
-    if (!Wants(id, letter.model_id, letter.tenant_id)) return;
+    if (letter.request_id.empty()) letter.request_id = fields.request_id;
+    if (!Wants(letter.request_id, letter.model_id, letter.tenant_id)) return;
     ++printed_;
     if (json_) {
       JsonWriter json(out_);
@@ -118,9 +118,10 @@ class ResultsPrinter {
       out_ += '\n';
       return;
     }
-    table_.Add({std::string(id), std::string(letter.tenant_id), std::string(letter.model_id),
-                std::string(letter.model_version), std::string(letter.reason),
-                std::string(letter.detail), "", "", std::string(letter.failed_at)});
+    table_.Add({std::string(letter.request_id), std::string(letter.tenant_id),
+                std::string(letter.model_id), std::string(letter.model_version),
+                std::string(letter.reason), std::string(letter.detail), "", "",
+                std::string(letter.failed_at)});
   }
 
   const ResultsFlags& flags_;

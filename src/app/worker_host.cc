@@ -76,6 +76,49 @@ std::string EngineSet::OnnxRuntimeVersion() const {
   return onnx_ == nullptr ? "none" : onnx_->Version();
 }
 
+namespace {
+
+// The version that serves, of the versions of one model.
+Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
+                                  const std::vector<ModelVersion>& versions) {
+  const std::string& id = versions.front().model_id;
+  const auto configured = options.models.find(id);
+  const ModelOptions model =
+      configured == options.models.end() ? ModelOptions() : configured->second;
+  const Result<ModelVersion> version = ChooseVersion(versions, model.version);
+  if (!version.ok()) return version.status();
+  ModelToServe serve;
+  serve.policy = PolicyOf(options, model);
+  serve.run_limit = model.timeout;
+  const Result<Engine*> engine = engines.Get(version->engine);
+  if (!engine.ok()) return engine.status();
+  SessionOptions session;
+  session.intra_op_threads = model.intra_op_threads;
+  session.max_rows = static_cast<std::int64_t>(serve.policy.max_rows);
+  Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
+  if (!loaded.ok()) return loaded.status();
+  serve.loaded = std::move(loaded).value();
+  LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
+           {{"model", id},
+            {"version", version->version},
+            {"sha256", serve.loaded->ref.sha256.substr(0, 12)},
+            {"ms", serve.loaded->load_time.count()}});
+  return serve;
+}
+
+Result<std::optional<ModelToServe>> FindModel(EngineSet& engines, const AllOptions& options,
+                                              const std::string& model_id) {
+  Result<RepositoryListing> listing = ScanRepository(options.repository.dir, ReadModelManifest);
+  if (!listing.ok()) return listing.status();
+  const auto found = listing->models.find(model_id);
+  if (found == listing->models.end()) return std::optional<ModelToServe>();
+  Result<ModelToServe> model = LoadOneModel(engines, options, found->second);
+  if (!model.ok()) return model.status();
+  return std::optional<ModelToServe>(std::move(model).value());
+}
+
+}  // namespace
+
 Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
   if (options.repository.dir.empty()) {
     return Status(StatusCode::kConfiguration,
@@ -92,26 +135,16 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
                                                   "<version>/model.onnx");
   }
   ModelTable table;
+  if (listing->models.size() > ModelTable::kMaxModels) {
+    return Status(StatusCode::kConfiguration,
+                  "the repository '" + options.repository.dir + "' holds " +
+                      std::to_string(listing->models.size()) + " models, a worker takes " +
+                      std::to_string(ModelTable::kMaxModels));
+  }
   for (const auto& [id, versions] : listing->models) {
-    const auto configured = options.models.find(id);
-    const ModelOptions model =
-        configured == options.models.end() ? ModelOptions() : configured->second;
-    const Result<ModelVersion> version = ChooseVersion(versions, model.version);
-    if (!version.ok()) return version.status();
-    const BatchPolicy policy = PolicyOf(options, model);
-    const Result<Engine*> engine = engines.Get(version->engine);
-    if (!engine.ok()) return engine.status();
-    SessionOptions session;
-    session.intra_op_threads = model.intra_op_threads;
-    session.max_rows = static_cast<std::int64_t>(policy.max_rows);
-    Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
-    if (!loaded.ok()) return loaded.status();
-    LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
-             {{"model", id},
-              {"version", version->version},
-              {"sha256", (*loaded)->ref.sha256.substr(0, 12)},
-              {"ms", (*loaded)->load_time.count()}});
-    table.Add(std::move(loaded).value(), policy);
+    Result<ModelToServe> model = LoadOneModel(engines, options, versions);
+    if (!model.ok()) return model.status();
+    table.Add(std::move(model).value());
   }
   return table;
 }
@@ -160,9 +193,11 @@ Status WorkerHost::Start(Millis log_patience) {
                              options_.executor,
                              options_.fairness,
                              WithinLog(options_.limits, log->max_result_bytes),
-                             options_.tenants};
-  worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
-                                     std::move(*models_));
+                             options_.tenants,
+                             options_.repository.allow_missing_for};
+  worker_ = std::make_unique<Worker>(
+      worker, SystemClock(), registry_, std::move(log).value(), std::move(*models_),
+      [this](const std::string& id) { return FindModel(engines_, options_, id); });
   published_worker_.store(worker_.get());
   // A stop that came while the models loaded found no worker to tell.
   if (stop_requested_.load()) worker_->RequestStop();
@@ -170,7 +205,7 @@ Status WorkerHost::Start(Millis log_patience) {
   was_ready_.store(true, std::memory_order_release);
   LogEvent(LogLevel::kInfo, "ready", "serving",
            {{"group", options_.transport.group},
-            {"models", worker_->models().models().size()},
+            {"models", worker_->models().size()},
             {"partitions", worker_->assigned_partitions()}});
   return Status::Ok();
 }
@@ -203,8 +238,19 @@ void WorkerHost::RequestStop() {
 
 Status WorkerHost::Wait() { return worker_ == nullptr ? Status::Ok() : worker_->Wait(); }
 
-// Alive as long as the admin thread answers: a restart would not mend an outage.
-HealthReport WorkerHost::Live() { return HealthReport{{HealthCheck{"process", true, ""}}}; }
+// Alive as long as the admin thread answers and no run is beyond our reach: a restart would not
+// mend an outage.
+HealthReport WorkerHost::Live() {
+  constexpr Nanos kStuck = Millis(30'000);
+  const Worker* const running = worker();
+  const bool stuck = running != nullptr && running->run_overdue() > kStuck;
+  return HealthReport{
+      {HealthCheck{"process", true, ""},
+       HealthCheck{"runs", !stuck,
+                   stuck ? "a run of a model ignores its time limit; only a restart "
+                           "ends it"
+                         : ""}}};
+}
 
 HealthReport WorkerHost::Ready() {
   const Worker* const running = worker();
@@ -256,10 +302,10 @@ void WorkerHost::CollectLag(SampleSink& sink) {
   }
   Worker* const running = worker();
   if (running == nullptr) return;
-  for (const ServedModel& model : running->models().models()) {
+  for (const ServedModel* model : running->models().models()) {
     sink.AddGauge("millrace_queue_rows", "Rows waiting for a batch.",
-                  {{"model", model.ref().model_id}},
-                  static_cast<double>(running->waiting(model.slot)));
+                  {{"model", model->ref().model_id}},
+                  static_cast<double>(running->waiting(model->slot)));
   }
   const LedgerTotals totals = running->totals();
   sink.AddGauge("millrace_in_flight_records", "Records read and not yet committed.", {},

@@ -40,13 +40,14 @@ json DeadLetters(const MetricRegistry& registry) {
 
 json Models(const MetricRegistry& registry, const Worker& worker) {
   json models = json::array();
-  for (const ServedModel& model : worker.models().models()) {
-    const std::string& id = model.ref().model_id;
+  for (const ServedModel* model : worker.models().models()) {
+    const std::string& id = model->ref().model_id;
     const HistogramSnapshot rows = registry.MergeHistograms(kBatchRows, {{"model", id}});
     const HistogramSnapshot total =
         registry.MergeHistograms(kDuration, {{"model", id}, {"stage", "total"}});
     models.push_back({{"id", id},
-                      {"version", model.ref().version},
+                      {"version", model->ref().version},
+                      {"state", worker.paused(model->slot) ? "paused" : "serving"},
                       {"requests", static_cast<std::uint64_t>(rows.sum())},
                       {"rows_per_batch", Rounded(rows.Mean())},
                       {"p99_ms", Rounded(total.Quantile(0.99) / 1e6)}});
@@ -57,8 +58,8 @@ json Models(const MetricRegistry& registry, const Worker& worker) {
 double LargestBatch(const Worker* worker) {
   double rows = 1;
   if (worker == nullptr) return rows;
-  for (const ServedModel& model : worker->models().models()) {
-    rows = std::max(rows, static_cast<double>(model.policy.max_rows));
+  for (const ServedModel* model : worker->models().models()) {
+    rows = std::max(rows, static_cast<double>(model->policy.max_rows));
   }
   return rows;
 }

@@ -176,7 +176,7 @@ function showModels(status, before, seconds) {
   const models = (status.models || []).map((m) => ({ ...m, rate: rate(m.requests, old.get(key(m)), seconds) }));
   const sum = models.reduce((total, m) => total + (m.rate || 0), 0);
   fillTable("models", models.map((m) => [
-    String(m.id), String(m.version), { n: count(m.requests) }, { n: short(m.rate) },
+    String(m.id), m.state === "paused" ? `${m.version} (paused)` : String(m.version), { n: count(m.requests) }, { n: short(m.rate) },
     { n: short(m.rows_per_batch) }, { n: short(m.p99_ms) }, { share: sum > 0 ? m.rate / sum : 0 },
   ]), "No model is loaded.");
 }

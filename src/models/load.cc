@@ -72,11 +72,14 @@ Status RunBuckets(const Session& session, Runner& runner, std::size_t max_rows, 
   return {};
 }
 
-Status WarmUp(Session& session, std::size_t max_rows) {
+// `sound_value`: of the rows that ran.
+Status WarmUp(Session& session, std::size_t max_rows, int* sound_value) {
   Result<std::unique_ptr<Runner>> runner = session.NewRunner();
   if (!runner.ok()) return runner.status();
+  *sound_value = 0;
   const Status zeros = RunBuckets(session, **runner, max_rows, 0);
   if (zeros.ok()) return {};
+  *sound_value = 1;
   const Status ones = RunBuckets(session, **runner, max_rows, 1);
   if (ones.ok()) return {};
   return Status(zeros.code(), std::string(zeros.message()) +
@@ -84,6 +87,11 @@ Status WarmUp(Session& session, std::size_t max_rows) {
 }
 
 }  // namespace
+
+Status TrySoundRow(const LoadedModel& model, Runner& runner) {
+  FillRow(model.session->row_layout(), model.sound_value, runner.Input());
+  return runner.Run(1);
+}
 
 Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const ModelVersion& version,
                                                      const SessionOptions& options) {
@@ -106,9 +114,9 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
                       ": the file changed while it was loaded; publish a version by renaming "
                       "a finished folder");
   }
-  MILLRACE_RETURN_IF_ERROR(WarmUp(**session, static_cast<std::size_t>(options.max_rows)));
-
   auto loaded = std::make_shared<LoadedModel>();
+  MILLRACE_RETURN_IF_ERROR(
+      WarmUp(**session, static_cast<std::size_t>(options.max_rows), &loaded->sound_value));
   loaded->ref = {version.model_id, version.version, *digest};
   loaded->source = version;
   loaded->session = std::move(session).value();

@@ -12,6 +12,11 @@ constexpr std::int64_t kMaxPriority = 10'000;
 void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
   set.String("repository.dir", &options.dir,
              "Folder of the models: <id>/<version>/model.onnx, or <id>.onnx for one version.");
+  set.Duration("repository.allow_missing_for", &options.allow_missing_for, Millis(0),
+               Millis(86'400'000),
+               "How long a request of a model that is not in the repository waits for it before it "
+               "becomes a dead letter `unknown_model`; the model is loaded as soon as it is there. "
+               "0: not at all.");
 }
 
 void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
@@ -26,6 +31,10 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
       "priority", &options.priority, 1, kMaxPriority,
       "Share of the executors' CPU time that this model gets while others want it, too: 200 "
       "gets twice what the default 100 gets. None is starved.");
+  set.Duration(
+      "timeout", &options.timeout, Millis(0), Millis(3'600'000),
+      "How long one run of this model may take before it is stopped; a request whose run is "
+      "stopped alone becomes a dead letter `inference_timeout`. 0 waits for ever.");
   set.String("version", &options.version,
              "Version that serves, whatever else is in the folder; empty serves the newest.");
 }

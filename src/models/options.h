@@ -13,6 +13,7 @@ namespace millrace {
 
 struct RepositoryOptions {
   std::string dir;  // repository.dir; --models DIR
+  Millis allow_missing_for{0};
 };
 
 // Per model, under models.<id>.
@@ -23,7 +24,8 @@ struct ModelOptions {
   Millis max_wait{-1};        // Negative: batch.max_wait.
   std::int64_t intra_op_threads = 1;
   std::int64_t priority = kDefaultPriority;
-  std::string version;  // Pins a version; empty: the newest.
+  Millis timeout{30'000};  // 0: none.
+  std::string version;     // Pins a version; empty: the newest.
 };
 
 // A model.yaml: what the model file does not say about itself. Every key is optional.

@@ -67,7 +67,11 @@ struct LoadedModel {
   ModelVersion source;
   std::unique_ptr<Session> session;
   Millis load_time{0};
+  int sound_value = 0;  // Rows of this number have been run: 0 or 1.
 };
+
+// Whether the model still runs what it ran when it was loaded: one row, in a runner of its session.
+Status TrySoundRow(const LoadedModel& model, Runner& runner);
 
 // Digest, load and a warm-up run of `version` in every batch bucket, with rows of zeros; with rows
 // of ones if those fail, for not every model takes zeros. An error when both fail. `engine` is the

@@ -1,6 +1,14 @@
 #include "pipeline/dispatch_queue.h"
 
+#include <algorithm>
+
 namespace millrace {
+
+ModelSlot DispatchQueue::AddModel(const BatchPolicy& policy) {
+  const std::lock_guard lock(mutex_);
+  models_.push_back(std::make_unique<ModelState>(retry_));
+  return scheduler_.AddModel(policy);
+}
 
 std::size_t DispatchQueue::WaitForRoom(Millis max_wait) {
   std::unique_lock lock(mutex_);
@@ -26,18 +34,23 @@ bool DispatchQueue::SomeoneMustWake() const {
   return due.has_value() && *due < timer_;
 }
 
-bool DispatchQueue::Take(FormedBatch* batch, Nanos cpu, Nanos elapsed) {
+bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
   std::unique_lock lock(mutex_);
   scheduler_.Settle(*batch, cpu, elapsed);
   while (true) {
     if (abandoned_) return false;
     const bool was_full = scheduler_.waiting() >= max_rows_;
-    if (scheduler_.waiting() > 0 && scheduler_.Next(clock_.Now(), batch)) {
+    if (const MonoTime now = clock_.Now();
+        scheduler_.waiting() > 0 && scheduler_.Next(now, batch)) {
+      batch->trial = !batch->rows.empty() && models_[batch->model.index()]->breaker.OnTake();
+      if (batch->trial) scheduler_.Hold(batch->model, MonoTime::max(), now);
       if (was_full) room_.notify_one();
+      if (stopped_ && scheduler_.waiting() == 0) work_.notify_all();  // Nothing to wait for.
       if (SomeoneMustWake()) work_.notify_one();
       return true;
     }
-    if (stopped_) return false;
+    // Rows of a model on hold may still have their turn before the drain deadline.
+    if (stopped_ && scheduler_.waiting() == 0) return false;
     ++idle_executors_;
     const std::optional<MonoTime> due = scheduler_.NextDue();
     if (due.has_value() && *due < timer_) {
@@ -51,10 +64,56 @@ bool DispatchQueue::Take(FormedBatch* batch, Nanos cpu, Nanos elapsed) {
   }
 }
 
+bool DispatchQueue::paused(ModelSlot model) const {
+  const std::lock_guard lock(mutex_);
+  return !models_[model.index()]->breaker.closed();
+}
+
+bool DispatchQueue::OnResult(ModelSlot model) {
+  const std::lock_guard lock(mutex_);
+  ModelState& state = *models_[model.index()];
+  state.ailing.store(false, std::memory_order_relaxed);
+  if (!state.breaker.OnResult()) return false;
+  scheduler_.Hold(model, MonoTime::min(), clock_.Now());
+  work_.notify_one();
+  return true;
+}
+
+std::optional<Nanos> DispatchQueue::OnFailure(ModelSlot model, std::optional<Breaker::Way> way) {
+  const std::lock_guard lock(mutex_);
+  const MonoTime now = clock_.Now();
+  models_[model.index()]->ailing.store(true, std::memory_order_relaxed);
+  if (!models_[model.index()]->breaker.OnFailure(way, now)) return std::nullopt;
+  return HoldLocked(model, now);
+}
+
+Nanos DispatchQueue::Pause(ModelSlot model) {
+  const std::lock_guard lock(mutex_);
+  const MonoTime now = clock_.Now();
+  models_[model.index()]->ailing.store(true, std::memory_order_relaxed);
+  models_[model.index()]->breaker.Pause(now);
+  return HoldLocked(model, now);
+}
+
+Nanos DispatchQueue::HoldLocked(ModelSlot model, MonoTime now) {
+  const MonoTime until = models_[model.index()]->breaker.paused_until();
+  scheduler_.Hold(model, until, now);
+  work_.notify_one();  // Someone has to wake when the pause is over.
+  return std::max(Nanos(0), until - now);
+}
+
+void DispatchQueue::Return(std::span<RequestRow* const> rows) {
+  if (rows.empty()) return;
+  const std::lock_guard lock(mutex_);
+  const MonoTime now = clock_.Now();
+  for (RequestRow* row : rows) scheduler_.Return(row->model, row->tenant, row, now);
+  if (SomeoneMustWake()) work_.notify_one();
+}
+
 void DispatchQueue::Stop() {
   const std::lock_guard lock(mutex_);
   stopped_ = true;
-  scheduler_.Drain();
+  scheduler_.Drain(clock_.Now());
   work_.notify_all();
   room_.notify_all();
 }

@@ -3,31 +3,47 @@
 // The intake admits all rows of a poll under one lock; an executor settles its last batch and takes
 // the next one under one lock. Nothing here decides: the scheduler does.
 //
+// It also keeps a breaker for each model. A model that is paused is on hold in the scheduler; when
+// the pause is over one batch is handed out as a trial, and no other before its end was told.
+//
 // One executor is woken for new work, and wakes the next when it leaves some behind. While rows
 // wait for company, one of the idle executors sleeps until they are due, the others without a
 // timer.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/clock.h"
+#include "pipeline/breaker.h"
+#include "pipeline/model_table.h"
 #include "pipeline/request_block.h"
 #include "scheduler/scheduler.h"
 
 namespace millrace {
 
+struct DispatchedBatch : FormedBatch {
+  bool trial = false;  // Of a model that is paused: one of the three ends below must follow.
+};
+
 class DispatchQueue {
  public:
   // `max_rows` may wait; whoever admits asks for room first.
-  DispatchQueue(const Clock& clock, std::size_t max_rows, double default_weight = 1)
-      : clock_(clock), max_rows_(max_rows), scheduler_(default_weight) {}
+  DispatchQueue(const Clock& clock, std::size_t max_rows, double default_weight = 1,
+                const RetryOptions& retry = {})
+      : clock_(clock), max_rows_(max_rows), retry_(retry), scheduler_(default_weight) {
+    models_.reserve(ModelTable::kMaxModels);
+  }
 
   // Before the executors start.
   void SetWeight(TenantSlot tenant, double weight) { scheduler_.SetWeight(tenant, weight); }
-  ModelSlot AddModel(const BatchPolicy& policy) { return scheduler_.AddModel(policy); }
+  // Before the first row of the model; one thread at a time, at most ModelTable::kMaxModels.
+  ModelSlot AddModel(const BatchPolicy& policy);
 
   // How many rows may be admitted now: waits up to `max_wait` for room for at least one.
   std::size_t WaitForRoom(Millis max_wait);
@@ -35,7 +51,25 @@ class DispatchQueue {
   void Admit(std::span<RequestRow* const> rows, MonoTime now);
   // Waits for a batch. `batch` is the one that the caller took before, if any: it is settled first,
   // with the CPU time it cost and the time it took. False once stopped and empty.
-  bool Take(FormedBatch* batch, Nanos cpu = Nanos(0), Nanos elapsed = Nanos(0));
+  bool Take(DispatchedBatch* batch, Nanos cpu = Nanos(0), Nanos elapsed = Nanos(0));
+
+  // --- How batches end, for the breaker of their model ---
+  // Whether OnResult is of interest: the last batch failed whole, or the model is paused.
+  bool ailing(ModelSlot model) const {
+    return models_[model.index()]->ailing.load(std::memory_order_relaxed);
+  }
+  // Its requests wait: see Breaker.
+  bool paused(ModelSlot model) const;
+  // A batch had a result. True when the model was paused until now.
+  bool OnResult(ModelSlot model);
+  // Every row of a batch failed, see Breaker::OnFailure. Returns for how long the model is paused
+  // now, and nothing when it goes on and the rows have to be answered.
+  std::optional<Nanos> OnFailure(ModelSlot model, std::optional<Breaker::Way> way);
+  // A run failed for a reason that may pass: pauses the model. Returns for how long.
+  Nanos Pause(ModelSlot model);
+  // Takes back rows that Take gave out, to be run again. They may make more than `max_rows` wait.
+  void Return(std::span<RequestRow* const> rows);
+
   // No more rows will be admitted: what waits is due at once; Take returns false when it is gone.
   void Stop();
   // The drain deadline has passed: Take returns false at once, what waits is left behind.
@@ -44,11 +78,20 @@ class DispatchQueue {
   std::size_t waiting(ModelSlot model) const;
 
  private:
+  struct ModelState {
+    explicit ModelState(const RetryOptions& retry) : breaker(retry) {}
+    Breaker breaker;                   // Guarded by mutex_.
+    std::atomic<bool> ailing = false;  // What the breaker would say; read without the lock.
+  };
+
+  Nanos HoldLocked(ModelSlot model, MonoTime now);
   // REQUIRES: mutex_ is held. Whether an idle executor has to look again.
   bool SomeoneMustWake() const;
 
   const Clock& clock_;
   const std::size_t max_rows_;
+  const RetryOptions retry_;
+  std::vector<std::unique_ptr<ModelState>> models_;  // By ModelSlot; never reallocated.
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable room_;

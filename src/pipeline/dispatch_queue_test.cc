@@ -27,7 +27,7 @@ class DispatchQueueTest : public ::testing::Test {
   void StartExecutors(DispatchQueue& queue, int count) {
     for (int i = 0; i < count; ++i) {
       executors_.emplace_back([this, &queue] {
-        FormedBatch batch;
+        DispatchedBatch batch;
         while (queue.Take(&batch, Micros(50), Micros(50))) {
           taken_.fetch_add(batch.rows.size());
           batches_.fetch_add(1);
@@ -75,7 +75,7 @@ TEST_F(DispatchQueueTest, EveryExecutorIsWokenWhileThereIsWork) {
   std::atomic<int> inside{0};
   for (int i = 0; i < 3; ++i) {
     executors_.emplace_back([&] {
-      FormedBatch batch;
+      DispatchedBatch batch;
       if (!queue.Take(&batch)) return;
       inside.fetch_add(1);
       while (inside.load() < 3) std::this_thread::yield();  // Nobody comes back before all are in.

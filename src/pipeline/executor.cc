@@ -2,21 +2,50 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "base/check.h"
 #include "base/crash_point.h"
+#include "telemetry/log.h"
 
 namespace millrace {
+namespace {
+
+// What was lacking may be there at the next try.
+bool MayPass(StatusCode code) {
+  return code == StatusCode::kResourceExhausted || code == StatusCode::kUnavailable;
+}
+
+// Texts of one failure differ in the numbers of their rows.
+Breaker::Way WayOf(const Status& status) {
+  std::string text(StatusCodeName(status.code()));
+  for (const char c : status.message()) {
+    if (c < '0' || c > '9') text += c;
+  }
+  return std::hash<std::string>()(text);
+}
+
+}  // namespace
 
 Executor::Executor(WorkerParts& parts) : parts_(parts), encoder_(parts.limits) {}
 
 Status Executor::Prepare() {
-  for (const ServedModel& model : parts_.models.models()) {
-    Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
-    if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
-    runners_.push_back(std::move(runner).value());
+  for (const ServedModel* model : parts_.models.models()) {
+    const Result<Runner*> runner = RunnerOf(*model);
+    if (!runner.ok()) return runner.status();
   }
   return Status::Ok();
+}
+
+Result<Runner*> Executor::RunnerOf(const ServedModel& model) {
+  const std::size_t slot = model.slot.index();
+  if (slot >= runners_.size()) runners_.resize(slot + 1);
+  if (runners_[slot] == nullptr) {
+    Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
+    if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
+    runners_[slot] = std::move(runner).value();
+  }
+  return runners_[slot].get();
 }
 
 void Executor::Run() {
@@ -33,10 +62,10 @@ void Executor::Run() {
 
 void Executor::Abandon() {
   abandoned_.store(true);
-  for (const std::unique_ptr<Runner>& runner : runners_) runner->Terminate();
+  watch_.Terminate();
 }
 
-void Executor::RunBatch(FormedBatch& batch) {
+void Executor::RunBatch(DispatchedBatch& batch) {
   MILLRACE_CHECK(!batch.rows.empty() || !batch.expired.empty());
   const ServedModel& model = parts_.models.at(batch.model);
   const MonoTime started = parts_.clock.Now();
@@ -46,65 +75,123 @@ void Executor::RunBatch(FormedBatch& batch) {
   const std::size_t run = batch.rows.size();
   chunk_ = parts_.chunks.Take();
   chunk_->outcomes.resize(rows_.size());
+  outcomes_ = 0;
   times_ = BatchTimes{};
+  succeeded_ = 0;
   results_ = 0;
-  if (run > 0) RunRows(model, 0, run);
-  for (std::size_t i = run; i < rows_.size(); ++i) EncodeExpired(model, i);
-  CrashPoint("after_encode");
+  failures_.clear();
+  returned_.clear();
+  if (run > 0 && (!batch.trial || !RefuseUnsound(model))) RunRows(model, run);
   if (abandoned_.load()) {  // Not every row has an outcome: none may count.
     ReleaseRows();
     parts_.chunks.Give(std::move(chunk_));
     return;
   }
+  if (!failures_.empty() || parts_.queue.ailing(model.slot)) SettleFailures(model);
+  for (std::size_t i = run; i < rows_.size(); ++i) EncodeExpired(model, i);
+  CrashPoint("after_encode");
 
   const MonoTime done = parts_.clock.Now();
   elapsed_ = done - started;
-  for (std::size_t i = 0; i < run;) {  // Rows of one poll share their times.
-    const RequestBlock* const block = rows_[i]->block;
-    const std::size_t first = i;
-    while (i < run && rows_[i]->block == block) ++i;
-    parts_.probe.OnRowTimes(batch.model, started - rows_[first]->queued_at, done - block->polled_at,
-                            i - first);
-  }
+  ObserveTimes(batch.model, started, done, run);
   if (run > 0) parts_.probe.OnBatch(batch.model, batch.reason, run, times_);
   parts_.probe.OnResults(batch.model, results_);
   ReleaseRows();  // Encoded outcomes borrow nothing from their requests.
-  parts_.ledger.Complete(std::move(chunk_));
+  if (!returned_.empty()) {
+    parts_.probe.OnReturned(batch.model, returned_.size());
+    parts_.queue.Return(returned_);
+  }
+  chunk_->outcomes.resize(outcomes_);
+  if (outcomes_ == 0) {
+    parts_.chunks.Give(std::move(chunk_));
+  } else {
+    parts_.ledger.Complete(std::move(chunk_));
+  }
 }
 
-void Executor::RunRows(const ServedModel& model, std::size_t first, std::size_t count) {
-  if (abandoned_.load()) return;
-  Runner& runner = *runners_[model.slot.index()];
+// Its rows' attempts do not count: they have no part in it.
+bool Executor::RefuseUnsound(const ServedModel& model) {
+  const Result<Runner*> runner = RunnerOf(model);
+  Status status = runner.status();
+  if (status.ok()) {
+    watch_.Begin(*runner, parts_.clock.Now(), model.run_limit);
+    status = TrySoundRow(*model.loaded, **runner);
+    watch_.End();
+    ++times_.runs;
+    if (status.ok()) return false;
+  }
+  PauseAndTell(model, parts_.queue.Pause(model.slot), status);
+  for (std::size_t i = 0; i < batch_.rows.size(); ++i) GiveBack(i);
+  failures_.clear();
+  return true;
+}
+
+void Executor::RunRows(const ServedModel& model, std::size_t count) {
+  ranges_.clear();
+  ranges_.push_back({0, count});
+  int stopped = 0;
+  // Breadth first: whether anything of the model succeeds shows soonest.
+  for (std::size_t i = 0; i < ranges_.size(); ++i) {
+    if (abandoned_.load()) return;
+    const Range range = ranges_[i];
+    const Status status = RunRange(model, range);
+    if (status.ok()) continue;
+    if (range.count == 1) {
+      failures_.push_back({range.first, status});
+    } else {
+      const std::size_t half = range.count / 2;
+      ranges_.push_back({range.first, half});
+      ranges_.push_back({range.first + half, range.count - half});
+    }
+    if (status.code() == StatusCode::kDeadlineExceeded && ++stopped >= kMaxStoppedRuns &&
+        succeeded_ == 0) {
+      GiveUp(std::span(ranges_).subspan(i + 1), status);
+      return;
+    }
+  }
+}
+
+// Encodes what comes of it.
+Status Executor::RunRange(const ServedModel& model, Range range) {
+  const Result<Runner*> found = RunnerOf(model);
+  if (!found.ok()) return found.status();
+  Runner& runner = **found;
   const MonoTime t0 = parts_.clock.Now();
-  Gather(model, first, count, runner.Input());
+  Gather(model, range, runner.Input());
   CrashPoint("before_run");
   const MonoTime t1 = parts_.clock.Now();
-  const Status status = runner.Run(count);
+  watch_.Begin(&runner, t1, model.run_limit);
+  Status status = runner.Run(range.count);
+  const bool stopped = watch_.End();
   const MonoTime t2 = parts_.clock.Now();
   CrashPoint("after_run");
   times_.gather += t1 - t0;
   times_.run += t2 - t1;
-  if (status.ok()) {
-    encoder_.BeginBatch(model.ref(), runner.Outputs(), static_cast<std::int32_t>(count),
-                        parts_.clock.WallNow());
-    EncodeResults(model, first, count);
-    times_.encode += parts_.clock.Now() - t2;
-    return;
+  ++times_.runs;
+  if (!status.ok()) {
+    if (!stopped) return status;
+    return {StatusCode::kDeadlineExceeded, std::string(status.message()) + " after " +
+                                               std::to_string(model.run_limit.count()) +
+                                               " ms (models." + model.ref().model_id + ".timeout)"};
   }
-  if (count == 1) {
-    const FailureReason reason = status.code() == StatusCode::kDeadlineExceeded
-                                     ? FailureReason::kInferenceTimeout
-                                     : FailureReason::kInferenceError;
-    EncodeDead(model, first, Failure{reason, std::string(status.message())});
-    return;
-  }
-  const std::size_t half = count / 2;
-  RunRows(model, first, half);
-  RunRows(model, first + half, count - half);
+  succeeded_ += range.count;
+  encoder_.BeginBatch(model.ref(), runner.Outputs(), static_cast<std::int32_t>(range.count),
+                      parts_.clock.WallNow());
+  EncodeResults(model, range);
+  times_.encode += parts_.clock.Now() - t2;
+  return status;
 }
 
-void Executor::Gather(const ServedModel& model, std::size_t first, std::size_t count,
-                      std::byte* input) {
+// The rest of the batch shares the fate of what was stopped.
+void Executor::GiveUp(std::span<const Range> ranges, const Status& status) {
+  for (const Range& range : ranges) {
+    for (std::size_t i = 0; i < range.count; ++i) failures_.push_back({range.first + i, status});
+  }
+  gave_up_ = true;
+}
+
+void Executor::Gather(const ServedModel& model, Range range, std::byte* input) {
+  const auto [first, count] = range;
   const std::size_t bytes = model.row_layout().bytes;
   // Rows decoded one after another lie one after another when their size is a multiple of the
   // slab's alignment: copy such runs at once.
@@ -117,9 +204,72 @@ void Executor::Gather(const ServedModel& model, std::size_t first, std::size_t c
   }
 }
 
-Outcome& Executor::PrepareOutcome(const ServedModel& model, std::size_t index) {
+void Executor::SettleFailures(const ServedModel& model) {
+  if (succeeded_ > 0 && parts_.queue.OnResult(model.slot)) {
+    parts_.probe.OnModelPaused(model.slot, false);
+    LogEvent(LogLevel::kInfo, "model_resumed", "the model runs again",
+             {{"model", model.ref().model_id}, {"version", model.ref().version}});
+  }
+  const bool whole = succeeded_ == 0 && !failures_.empty();
+  if (whole && !batch_.trial && !gave_up_ && RefuseUnsound(model)) return;
+  const Paused paused = failures_.empty() ? Paused::kNo : PauseFor(model);
+  for (const RowFailure& failure : failures_) {
+    const bool may_pass =
+        paused == Paused::kWhole || (paused == Paused::kPassing && MayPass(failure.status.code()));
+    RequestRow& row = *rows_[failure.row];
+    ++row.attempts;
+    if (may_pass && row.attempts < parts_.retry.max_attempts) {
+      GiveBack(failure.row);
+    } else {
+      EncodeFailed(model, failure);
+    }
+  }
+}
+
+Executor::Paused Executor::PauseFor(const ServedModel& model) {
+  const auto passing =
+      std::find_if(failures_.begin(), failures_.end(),
+                   [](const RowFailure& failure) { return MayPass(failure.status.code()); });
+  if (passing != failures_.end() || std::exchange(gave_up_, false)) {
+    const bool whole = passing == failures_.end();
+    const Status& status = whole ? failures_.front().status : passing->status;
+    PauseAndTell(model, parts_.queue.Pause(model.slot), status);
+    return whole ? Paused::kWhole : Paused::kPassing;
+  }
+  if (succeeded_ > 0) return Paused::kNo;
+  const std::optional<Nanos> pause = parts_.queue.OnFailure(model.slot, WayOfAll());
+  if (!pause.has_value()) return Paused::kNo;
+  PauseAndTell(model, *pause, failures_.front().status);
+  return Paused::kWhole;
+}
+
+// In which every row of the batch failed; nothing when they failed in different ways.
+std::optional<Breaker::Way> Executor::WayOfAll() const {
+  const Breaker::Way way = WayOf(failures_.front().status);
+  for (const RowFailure& failure : failures_) {
+    if (WayOf(failure.status) != way) return std::nullopt;
+  }
+  return way;
+}
+
+void Executor::PauseAndTell(const ServedModel& model, Nanos pause, const Status& status) {
+  parts_.probe.OnModelPaused(model.slot, true);
+  LogEvery(paused_log_, LogLevel::kError, "model_paused",
+           "nothing of the model succeeds, or it lacks what may come back: its requests wait",
+           {{"model", model.ref().model_id},
+            {"version", model.ref().version},
+            {"for_ms", std::chrono::duration_cast<Millis>(pause).count()},
+            {"error", status}});
+}
+
+void Executor::GiveBack(std::size_t index) {
+  returned_.push_back(rows_[index]);
+  rows_[index] = nullptr;
+}
+
+Outcome& Executor::NextOutcome(const ServedModel& model, std::size_t index) {
   const RequestRow& row = *rows_[index];
-  Outcome& outcome = chunk_->outcomes[index];
+  Outcome& outcome = chunk_->outcomes[outcomes_++];
   outcome.slot = row.record->slot;
   outcome.epoch = row.epoch;
   outcome.seq = row.seq;
@@ -128,17 +278,17 @@ Outcome& Executor::PrepareOutcome(const ServedModel& model, std::size_t index) {
   return outcome;
 }
 
-void Executor::EncodeResults(const ServedModel& model, std::size_t first, std::size_t count) {
+void Executor::EncodeResults(const ServedModel& model, Range range) {
   const MonoTime now = parts_.clock.Now();
-  for (std::size_t i = 0; i < count; ++i) {
-    const RequestRow& row = *rows_[first + i];
-    Outcome& outcome = PrepareOutcome(model, first + i);
+  for (std::size_t i = 0; i < range.count; ++i) {
+    const RequestRow& row = *rows_[range.first + i];
+    Outcome& outcome = NextOutcome(model, range.first + i);
     const auto latency = std::chrono::duration_cast<Micros>(now - row.block->polled_at);
     const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
     const std::optional<Failure> failure =
         encoder_.EncodeRow(row.request, origin, i, latency, *chunk_, &outcome.record);
     if (failure.has_value()) {
-      EncodeDead(model, first + i, *failure);
+      EncodeDead(model, range.first + i, *failure, &outcome);
     } else {
       ++results_;
     }
@@ -152,28 +302,57 @@ void Executor::EncodeExpired(const ServedModel& model, std::size_t index) {
              Failure{FailureReason::kExpired, "the deadline, " + std::to_string(deadline) +
                                                   " in Unix milliseconds, had passed by " +
                                                   std::to_string(late) +
-                                                  " ms when the request's turn came"});
+                                                  " ms when the request's turn came"},
+             &NextOutcome(model, index));
 }
 
-void Executor::EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure) {
+void Executor::EncodeFailed(const ServedModel& model, const RowFailure& failure) {
+  const FailureReason reason = failure.status.code() == StatusCode::kDeadlineExceeded
+                                   ? FailureReason::kInferenceTimeout
+                                   : FailureReason::kInferenceError;
+  EncodeDead(model, failure.row, Failure{reason, std::string(failure.status.message())},
+             &NextOutcome(model, failure.row));
+}
+
+void Executor::EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure,
+                          Outcome* outcome) {
   const RequestRow& row = *rows_[index];
-  Outcome& outcome = PrepareOutcome(model, index);
   DeadLetterContext context;
   context.consumer_group = parts_.group;
   context.model_id = model.ref().model_id;
   context.model_version = model.ref().version;
   context.tenant_id = row.request.tenant_id;
+  context.attempts = std::max(1, row.attempts);
   context.now = parts_.clock.WallNow();
   const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
-  EncodeDeadLetter(origin, failure, context, *chunk_, &outcome.record);
+  EncodeDeadLetter(origin, failure, context, *chunk_, &outcome->record);
   parts_.probe.OnDeadLetter(failure.reason, model.ref().model_id);
+}
+
+// Rows of one poll share their times.
+void Executor::ObserveTimes(ModelSlot model, MonoTime started, MonoTime done, std::size_t run) {
+  for (std::size_t i = 0; i < run;) {
+    if (rows_[i] == nullptr) {
+      ++i;
+      continue;
+    }
+    const RequestBlock* const block = rows_[i]->block;
+    const std::size_t first = i;
+    while (i < run && rows_[i] != nullptr && rows_[i]->block == block) ++i;
+    parts_.probe.OnRowTimes(model, started - rows_[first]->queued_at, done - block->polled_at,
+                            i - first);
+  }
 }
 
 void Executor::ReleaseRows() {
   for (std::size_t i = 0; i < rows_.size();) {
+    if (rows_[i] == nullptr) {
+      ++i;
+      continue;
+    }
     RequestBlock* const block = rows_[i]->block;
     const std::size_t first = i;
-    while (i < rows_.size() && rows_[i]->block == block) ++i;
+    while (i < rows_.size() && rows_[i] != nullptr && rows_[i]->block == block) ++i;
     parts_.blocks.Release(block, i - first);
   }
 }

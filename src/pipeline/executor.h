@@ -1,18 +1,22 @@
 // Executor: one thread that takes batches, runs them and encodes their outcomes.
 //
-// A batch that fails as a whole is bisected until the failing rows stand alone: they become dead
-// letters, their mates results, all in one chunk of outcomes. Rows whose deadline has passed are
-// not run; they become dead letters of the same chunk. Each executor has its own Runner for each
-// model, so nothing is shared while a batch runs.
+// A batch that fails is bisected until the failing rows stand alone: they become dead letters,
+// their mates results, all in one chunk of outcomes. Some failures may pass: for want of memory, or
+// while nothing of the model succeeds (Breaker). Those rows go back to the queue, up to
+// retry.max_attempts runs each, and the model is paused. Rows whose deadline has passed are not
+// run; they become dead letters of the same chunk. Each executor has its own Runner for each model,
+// so nothing is shared while a batch runs.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "codec/outcome_encoder.h"
 #include "pipeline/intake.h"
+#include "pipeline/run_watch.h"
 #include "runtime/engine.h"
 
 namespace millrace {
@@ -21,36 +25,83 @@ class Executor {
  public:
   explicit Executor(WorkerParts& parts);
 
-  // Makes a Runner for every model. Before Run, on any one thread.
+  // Makes a Runner for every model there is; one that comes later gets its own with its first
+  // batch. Before Run, on any one thread.
   Status Prepare();
   // Takes batches until the queue is stopped and empty. On the executor's thread.
   void Run();
   // Ends a run in progress; its batch and all later ones are dropped without outcomes. Call again
   // until Run has returned: a run that was just about to begin is missed. Any thread.
   void Abandon();
+  // Ends a run that takes longer than its model allows; how much longer it has taken. Any thread.
+  Nanos CheckRunTime(MonoTime now) { return watch_.Check(now); }
+
+  // After so many runs of a batch that were stopped for their time, none having succeeded, the rest
+  // is not tried: a model that hangs would take the limit for each of twice as many runs as rows.
+  static constexpr int kMaxStoppedRuns = 3;
 
  private:
-  void RunBatch(FormedBatch& batch);
-  // Runs rows [first, first + count) together and encodes what comes of it; on failure halves.
-  void RunRows(const ServedModel& model, std::size_t first, std::size_t count);
-  void Gather(const ServedModel& model, std::size_t first, std::size_t count, std::byte* input);
-  void EncodeResults(const ServedModel& model, std::size_t first, std::size_t count);
+  struct Range {
+    std::size_t first = 0;
+    std::size_t count = 0;
+  };
+  struct RowFailure {
+    std::size_t row = 0;
+    Status status;
+  };
+
+  Result<Runner*> RunnerOf(const ServedModel& model);
+  void RunBatch(DispatchedBatch& batch);
+  // Whether the model fails even with what it ran when it was loaded. Then it is paused, and the
+  // whole batch goes back. REQUIRES: no row of the batch has a result.
+  bool RefuseUnsound(const ServedModel& model);
+  // Runs the first `count` rows and encodes the results; failures_ has the rest.
+  void RunRows(const ServedModel& model, std::size_t count);
+  Status RunRange(const ServedModel& model, Range range);
+  void GiveUp(std::span<const Range> ranges, const Status& status);
+  void Gather(const ServedModel& model, Range range, std::byte* input);
+  void EncodeResults(const ServedModel& model, Range range);
+
+  enum class Paused : std::uint8_t {
+    kNo,       // Every failed row is answered.
+    kPassing,  // Rows whose failure may pass go back.
+    kWhole,    // Every failed row goes back.
+  };
+  // Tells the breaker how the batch ended. Answers the rows in failures_, or gives them back.
+  void SettleFailures(const ServedModel& model);
+  // Whether the batch's failures call for a pause of the model, which is then begun.
+  Paused PauseFor(const ServedModel& model);
+  std::optional<Breaker::Way> WayOfAll() const;
+  void PauseAndTell(const ServedModel& model, Nanos pause, const Status& status);
+  void GiveBack(std::size_t index);
+
   void EncodeExpired(const ServedModel& model, std::size_t index);
-  void EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure);
-  Outcome& PrepareOutcome(const ServedModel& model, std::size_t index);
+  void EncodeFailed(const ServedModel& model, const RowFailure& failure);
+  void EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure,
+                  Outcome* outcome);
+  Outcome& NextOutcome(const ServedModel& model, std::size_t index);
+  void ObserveTimes(ModelSlot model, MonoTime started, MonoTime done, std::size_t run);
   void ReleaseRows();
 
   WorkerParts& parts_;
-  std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot.
+  std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot; null: not made yet.
   std::atomic<bool> abandoned_{false};
+  RunWatch watch_;
   ResultEncoder encoder_;
+  LogLimiter paused_log_{Millis(5'000)};
 
   // Of the batch in progress.
-  FormedBatch batch_;
-  std::vector<RequestRow*> rows_;  // Those to run, then those that expired.
+  DispatchedBatch batch_;
+  std::vector<RequestRow*> rows_;     // Those to run, then those that expired; null: given back.
+  std::vector<Range> ranges_;         // To be run, each once; halves join at the end.
+  std::vector<RowFailure> failures_;  // Rows that failed alone.
+  std::vector<RequestRow*> returned_;
   std::unique_ptr<OutcomeChunk> chunk_;
+  std::size_t outcomes_ = 0;  // Of the chunk, in use.
   BatchTimes times_;
-  std::size_t results_ = 0;
+  bool gave_up_ = false;       // Some of failures_ were not tried alone.
+  std::size_t succeeded_ = 0;  // Rows that ran.
+  std::size_t results_ = 0;    // Of these, rows whose result could be encoded.
   Nanos elapsed_{0};
 };
 

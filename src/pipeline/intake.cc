@@ -29,7 +29,7 @@ MonoTime DeadlineOf(const RequestBlock& block, const InferenceRequest& request) 
 }  // namespace
 
 Intake::Intake(WorkerParts& parts, Source& source, Committer& committer)
-    : parts_(parts), source_(source), decoder_(parts.limits) {
+    : parts_(parts), source_(source), decoder_(parts.limits), index_(parts.models) {
   if (parts.delivery.mode == DeliveryMode::kAtMostOnce) {
     claims_.emplace(parts.retry, source, committer);
   }
@@ -72,6 +72,7 @@ Status Intake::PollOnce() {
   constexpr Millis kRoomWait{50};
   constexpr Millis kPollWait{100};
   ApplyHolds();
+  if (const bool arrived = index_.Refresh(); !waiting_.empty()) SettleWaiting(arrived);
   std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
   if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
@@ -99,6 +100,7 @@ void Intake::Process(RequestBlock* block) {
   block->open_rows.fetch_add(records.size(), std::memory_order_relaxed);
   parts_.ledger.Begin(records, &tickets_);
   admitted_.clear();
+  most_dead_letters_ = records.size();
   std::size_t settled = 0;
   for (std::size_t i = 0; i < records.size(); ++i) {
     RequestRow& row = block->rows[i];
@@ -107,23 +109,52 @@ void Intake::Process(RequestBlock* block) {
     row.partition = partitions_[records[i].slot.index()];
     row.epoch = tickets_[i].epoch;
     row.seq = tickets_[i].seq;
-    if (row.epoch == Ledger::kNoEpoch) {
-      ++settled;
-      continue;
-    }
-    if (const std::optional<Failure> failure = DecodeRow(block, i); failure.has_value()) {
-      AddDeadLetter(row, *failure);
-      ++settled;
-    } else {
-      admitted_.push_back(&row);
-    }
+    if (row.epoch == Ledger::kNoEpoch || Settle(block, i)) ++settled;
   }
   CrashPoint("after_decode");
   parts_.probe.OnPolled(records.size(), parts_.clock.Now() - block->polled_at);
-  // Dead letters first: an admitted row may finish, and with it the block, before Admit returns.
-  if (dead_letters_ != nullptr) parts_.ledger.Complete(std::move(dead_letters_));
-  parts_.queue.Admit(admitted_, block->polled_at);
+  Dispatch(block->polled_at);
   if (settled > 0) parts_.blocks.Release(block, settled);
+}
+
+bool Intake::Settle(RequestBlock* block, std::size_t i) {
+  RequestRow& row = block->rows[i];
+  if (const std::optional<Failure> failure = DecodeRow(block, i); failure.has_value()) {
+    AddDeadLetter(row, *failure);
+    return true;
+  }
+  if (row.model == kNoModel) {
+    const MonoTime until = block->polled_at + parts_.allow_missing_for;
+    waiting_.push_back({block, i, until});
+    waiting_rows_.store(waiting_.size(), std::memory_order_relaxed);
+    parts_.arrivals.Want(row.request.model_id, until);
+  } else {
+    admitted_.push_back(&row);
+  }
+  return false;
+}
+
+// Dead letters first: an admitted row may finish, and with it the block, before Admit returns.
+void Intake::Dispatch(MonoTime now) {
+  if (dead_letters_ != nullptr) parts_.ledger.Complete(std::move(dead_letters_));
+  parts_.queue.Admit(admitted_, now);
+}
+
+void Intake::SettleWaiting(bool arrived) {
+  const MonoTime now = parts_.clock.Now();
+  if (!arrived && now < waiting_.front().until) return;
+  std::vector<WaitingRow> rows = std::exchange(waiting_, {});
+  admitted_.clear();
+  most_dead_letters_ = rows.size();
+  std::vector<RequestBlock*> settled;
+  for (const WaitingRow& waiting : rows) {
+    give_up_waiting_ = now >= waiting.until;
+    if (Settle(waiting.block, waiting.row)) settled.push_back(waiting.block);
+  }
+  give_up_waiting_ = false;
+  waiting_rows_.store(waiting_.size(), std::memory_order_relaxed);
+  Dispatch(now);
+  for (RequestBlock* block : settled) parts_.blocks.Release(block, 1);
 }
 
 std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
@@ -131,12 +162,18 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
   const Record& record = *row.record;
   if (auto failure = decoder_.Begin(record, block->strings, &row.request)) return failure;
   if (last_model_ == nullptr || last_model_->ref().model_id != row.request.model_id) {
-    last_model_ = parts_.models.Find(row.request.model_id);
+    last_model_ = index_.Find(row.request.model_id);
   }
   if (last_model_ == nullptr) {
-    return Failure{FailureReason::kUnknownModel,
-                   "model '" + std::string(row.request.model_id) +
-                       "' is not in the repository of this worker; see `millrace models list`"};
+    const bool may_come = parts_.allow_missing_for > Millis(0) && !give_up_waiting_;
+    if (may_come && IsValidModelId(row.request.model_id)) return std::nullopt;
+    std::string detail = "model '" + std::string(row.request.model_id) +
+                         "' is not in the repository of this worker; see `millrace models list`";
+    if (give_up_waiting_) {
+      detail += fmt::format("; it had not come after {} ms (repository.allow_missing_for)",
+                            parts_.allow_missing_for.count());
+    }
+    return Failure{FailureReason::kUnknownModel, std::move(detail)};
   }
   const RowLayout& layout = last_model_->row_layout();
   row.input = block->inputs.Allocate(layout.bytes);
@@ -163,8 +200,7 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
 void Intake::AddDeadLetter(const RequestRow& row, const Failure& failure) {
   if (dead_letters_ == nullptr) {
     dead_letters_ = parts_.chunks.Take();
-    // Addresses of outcomes must stay: room for every record of this poll.
-    dead_letters_->outcomes.reserve(row.block->rows.size());
+    dead_letters_->outcomes.reserve(most_dead_letters_);
   }
   Outcome& outcome = dead_letters_->outcomes.emplace_back();
   outcome.slot = row.record->slot;
@@ -178,7 +214,7 @@ void Intake::AddDeadLetter(const RequestRow& row, const Failure& failure) {
   context.now = row.block->polled_wall;
   const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
   EncodeDeadLetter(origin, failure, context, *dead_letters_, &outcome.record);
-  const bool known = parts_.models.Find(row.request.model_id) != nullptr;
+  const bool known = index_.Find(row.request.model_id) != nullptr;
   parts_.probe.OnDeadLetter(failure.reason, known ? row.request.model_id : std::string_view());
 }
 

@@ -3,9 +3,10 @@
 //
 // What cannot be decoded, or asks for a model that is not served, gets its dead letter here, in the
 // same unit of work as its offset. When the log is away the intake backs off and polls again; it
-// never drops and never dead-letters for an outage. When the ledger has no room it stops polling
-// for records and keeps serving the source's events. At most once, it claims what it has polled
-// before anything else is done with it (pipeline/claims.h).
+// never drops and never dead-letters for an outage. A request of an unknown model waits here for
+// repository.allow_missing_for, and is decoded once the model has arrived. When the ledger has no
+// room it stops polling for records and keeps serving the source's events. At most once, it claims
+// what it has polled before anything else is done with it (pipeline/claims.h).
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include "pipeline/claims.h"
 #include "pipeline/dispatch_queue.h"
 #include "pipeline/ledger.h"
+#include "pipeline/model_arrivals.h"
 #include "pipeline/model_table.h"
 #include "pipeline/options.h"
 #include "pipeline/outcome.h"
@@ -37,7 +39,9 @@ struct WorkerParts {
   const DeliveryOptions delivery;
   const RetryOptions retry;
   const CodecLimits limits;
+  const Millis allow_missing_for;  // 0: unknown models are dead letters at once.
   const ModelTable& models;
+  ModelArrivals& arrivals;
   Probe& probe;
   RequestBlockPool& blocks;
   OutcomeChunkPool& chunks;
@@ -64,6 +68,9 @@ class Intake final : public Source::Listener {
   // False while the log is away.
   bool log_reachable() const { return reachable_.load(std::memory_order_relaxed); }
 
+  // Requests that wait for their model. Any thread.
+  std::size_t waiting() const { return waiting_rows_.load(std::memory_order_relaxed); }
+
   // The largest poll. Large enough to fill sixteen batches, small enough that the first row does
   // not wait for the last one's decoding.
   static constexpr std::size_t kMaxPollRecords = 1024;
@@ -80,9 +87,14 @@ class Intake final : public Source::Listener {
 
   Status PollOnce();
   void Process(RequestBlock* block);
-  // Decodes record `i` of the block; true when its row waits for a run, false when it has a
-  // failure.
+  // Decodes row `i` of the block and puts it where it belongs. True when it has its outcome.
+  bool Settle(RequestBlock* block, std::size_t i);
+  // Without a failure the row can be run, or it has no model (kNoModel) and waits for one.
   std::optional<Failure> DecodeRow(RequestBlock* block, std::size_t i);
+  // Rows whose model has arrived are decoded, those that have waited long enough become dead
+  // letters.
+  void SettleWaiting(bool arrived);
+  void Dispatch(MonoTime now);
   void AddDeadLetter(const RequestRow& row, const Failure& failure);
   void ApplyHolds();
   void ApplyAdvances();
@@ -97,7 +109,18 @@ class Intake final : public Source::Listener {
   std::vector<Ledger::HoldChange> hold_changes_;
   std::vector<RequestRow*> admitted_;
   std::unique_ptr<OutcomeChunk> dead_letters_;
+  std::size_t most_dead_letters_ = 0;  // Of the rows at hand: their addresses must stay.
+  ModelIndex index_;
   const ServedModel* last_model_ = nullptr;  // Records of one model tend to come together.
+
+  struct WaitingRow {
+    RequestBlock* block = nullptr;
+    std::size_t row = 0;
+    MonoTime until;
+  };
+  std::vector<WaitingRow> waiting_;  // For their model; until never goes down.
+  std::atomic<std::size_t> waiting_rows_{0};
+  bool give_up_waiting_ = false;  // For the rows at hand.
 
   Status note_error_;  // What an assignment brought cannot be read.
   LogLimiter unreachable_log_{Millis(5'000)};

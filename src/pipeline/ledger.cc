@@ -395,10 +395,10 @@ void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadlin
   --flushes_;
 }
 
-bool Ledger::WaitDrained(MonoTime deadline) {
+bool Ledger::WaitDrained(MonoTime deadline, std::size_t left) {
   std::unique_lock lock(mutex_);
-  return settled_.wait_until(lock, deadline, [this] { return in_flight_ == 0 || abandoned_; }) &&
-         in_flight_ == 0;
+  const auto drained = [this, left] { return in_flight_ <= left; };
+  return settled_.wait_until(lock, deadline, [&] { return drained() || abandoned_; }) && drained();
 }
 
 void Ledger::Abandon() {

@@ -120,8 +120,9 @@ class Ledger {
   bool CloseWaits() const;
 
   // --- Any thread ---
-  // Waits until nothing is in flight, or the deadline. True when drained.
-  bool WaitDrained(MonoTime deadline);
+  // Waits until nothing is in flight but `left` records that have no outcome to come, or the
+  // deadline. True when drained.
+  bool WaitDrained(MonoTime deadline, std::size_t left = 0);
   // After this Gather hands out what is ready without waiting, then false.
   void StopCommits();
   // The commit thread has ended for good: nobody waits for a commit any more.

@@ -43,8 +43,14 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
 }
 
 void DescribeSettings(SettingSet& set, RetryOptions& options) {
+  set.Integer(
+      "retry.max_attempts", &options.max_attempts, 1, 1000,
+      "Runs of one request before it becomes a dead letter, where a failure may pass: for "
+      "want of memory, or while nothing of its model succeeds. Commits and reads of the log "
+      "are tried for as long as it takes.");
   set.Duration("retry.initial_backoff", &options.initial_backoff, Millis(1), Millis(60'000),
-               "Wait before the first retry of a commit that failed for a passing reason.");
+               "Wait before the first retry of what failed for a passing reason: a commit, a read "
+               "of the log, a model of which nothing succeeds.");
   set.Duration("retry.max_backoff", &options.max_backoff, Millis(1), Millis(600'000),
                "Longest wait between two retries.");
   set.Number("retry.multiplier", &options.multiplier, 1.0, 10.0,

@@ -25,6 +25,7 @@ struct RetryOptions {
   Millis initial_backoff{50};
   Millis max_backoff{5'000};
   double multiplier = 2.0;
+  std::int64_t max_attempts = 3;
 };
 
 struct ExecutorOptions {

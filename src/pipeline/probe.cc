@@ -1,6 +1,7 @@
 #include "pipeline/probe.h"
 
 #include "base/check.h"
+#include "pipeline/model_table.h"
 
 namespace millrace {
 namespace {
@@ -21,6 +22,7 @@ std::uint64_t Count(Nanos time) { return static_cast<std::uint64_t>(time.count()
 Probe::Probe(MetricRegistry& registry, const std::string& requests_topic,
              const std::string& results_topic, const std::string& dlq_topic)
     : registry_(registry) {
+  models_.reserve(ModelTable::kMaxModels);
   constexpr std::string_view kProduced = "millrace_records_produced_total";
   constexpr std::string_view kProducedHelp = "Records committed to a topic.";
   consumed_ = registry.GetCounter("millrace_records_consumed_total", "Records read from a topic.",
@@ -78,16 +80,29 @@ void Probe::AddModel(const LoadedModel& loaded) {
         "millrace_batches_total", "Batches, by why they were closed.",
         {{"model", id}, {"close_reason", CloseReasonName(static_cast<CloseReason>(i))}});
   }
-  registry_
-      .GetGauge("millrace_model_state", "1 for the state a model version is in.",
-                {{"model", id}, {"version", version}, {"state", "serving"}})
-      ->Set(1);
+  const auto state = [&](const char* name) {
+    return registry_.GetGauge("millrace_model_state", "1 for the state a model version is in.",
+                              {{"model", id}, {"version", version}, {"state", name}});
+  };
+  model.serving = state("serving");
+  model.serving->Set(1);
+  model.failed = state("failed");
+  model.failed->Set(0);
+  model.runs = registry_.GetCounter(
+      "millrace_model_runs_total",
+      "Runs of a model: one for each batch, and those that find the failing rows of one.",
+      {{"model", id}});
+  model.returned =
+      registry_.GetCounter("millrace_retries_total",
+                           "Runs of requests that failed and will be repeated.", {{"model", id}});
   registry_
       .GetHistogram("millrace_model_load_duration_seconds",
                     "Time to read, load and warm a model version.", DurationHistogram(),
                     {{"model", id}})
       ->Observe(Count(loaded.load_time));
+  MILLRACE_CHECK(models_.size() < models_.capacity());
   models_.push_back(std::move(model));
+  model_count_.store(models_.size(), std::memory_order_release);
 }
 
 void Probe::OnPolled(std::size_t records, Nanos decode_time) {
@@ -118,6 +133,7 @@ void Probe::OnBatch(ModelSlot slot, CloseReason reason, std::size_t rows, const 
   ModelSeries& model = models_[slot.index()];
   model.batches[static_cast<std::size_t>(reason)]->Add();
   model.rows->Observe(rows);
+  model.runs->Add(times.runs);
   model.run->ObserveN(Count(times.run), rows);
   gather_time_->Add(Count(times.gather));
   run_time_->Add(Count(times.run));
@@ -140,14 +156,25 @@ void Probe::OnUnanswered(std::size_t requests) {
       ->Add(requests);
 }
 
+void Probe::OnModelPaused(ModelSlot slot, bool paused) {
+  const ModelSeries& model = models_[slot.index()];
+  model.serving->Set(paused ? 0 : 1);
+  model.failed->Set(paused ? 1 : 0);
+}
+
+void Probe::OnReturned(ModelSlot slot, std::size_t rows) {
+  models_[slot.index()].returned->Add(rows);
+}
+
 void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
   registry_
       .GetCounter(
           kDeadLetters, kDeadLettersHelp,
           {{"reason", std::string(FailureReasonName(reason))}, {"model", std::string(model_id)}})
       ->Add();
-  for (ModelSeries& model : models_) {
-    if (model.id == model_id) model.dead_letter->Add();
+  const std::size_t count = model_count_.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (models_[i].id == model_id) models_[i].dead_letter->Add();
   }
 }
 

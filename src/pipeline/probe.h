@@ -26,6 +26,7 @@ struct BatchTimes {
   Nanos gather{0};
   Nanos run{0};
   Nanos encode{0};
+  std::size_t runs = 0;  // More than one when it failed.
 };
 
 class Probe {
@@ -36,7 +37,7 @@ class Probe {
   Probe(MetricRegistry& registry, const std::string& requests_topic,
         const std::string& results_topic, const std::string& dlq_topic);
 
-  // Before the worker starts; slots in order.
+  // One thread at a time; slots in order. Before the slot is handed to anyone else.
   void AddModel(const LoadedModel& model);
 
   // --- Intake thread ---
@@ -47,6 +48,9 @@ class Probe {
   // --- Executors, once per batch ---
   void OnBatch(ModelSlot model, CloseReason reason, std::size_t rows, const BatchTimes& times);
   void OnResults(ModelSlot model, std::size_t count);
+  void OnModelPaused(ModelSlot model, bool paused);
+  // Rows that go back to be run again.
+  void OnReturned(ModelSlot model, std::size_t rows);
   // Time a row waited for its batch and from poll to its encoded outcome; `rows` share it.
   void OnRowTimes(ModelSlot model, Nanos queued, Nanos total, std::size_t rows);
 
@@ -72,11 +76,16 @@ class Probe {
     Histogram* total = nullptr;
     Histogram* end_to_end = nullptr;
     Histogram* rows = nullptr;
+    Counter* returned = nullptr;
+    Counter* runs = nullptr;
+    Gauge* serving = nullptr;
+    Gauge* failed = nullptr;
     std::array<Counter*, kCloseReasons> batches{};
   };
 
   MetricRegistry& registry_;
-  std::vector<ModelSeries> models_;
+  std::vector<ModelSeries> models_;  // By ModelSlot; never reallocated.
+  std::atomic<std::size_t> model_count_{0};
   std::vector<Counter*> tenants_;  // By TenantSlot; intake thread only.
   std::size_t tenant_series_ = 0;
   Counter* consumed_;

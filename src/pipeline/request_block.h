@@ -23,14 +23,17 @@ namespace millrace {
 
 struct RequestBlock;
 
+inline constexpr ModelSlot kNoModel{-1};
+
 // One request on its way through the worker.
 struct RequestRow : QueuedRow {
   RequestBlock* block = nullptr;
   const Record* record = nullptr;
   std::byte* input = nullptr;  // One row of its model's input.
   InferenceRequest request;
-  ModelSlot model{-1};
+  ModelSlot model = kNoModel;
   TenantSlot tenant;
+  std::int32_t attempts = 0;   // Runs that failed and may be repeated.
   std::int32_t partition = 0;  // Its number in the requests topic.
   Epoch epoch;
   std::uint64_t seq = 0;

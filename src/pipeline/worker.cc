@@ -34,6 +34,20 @@ DeliveryOptions Resolved(DeliveryOptions delivery, const WorkerLog& log) {
   return delivery;
 }
 
+// How often running models are looked at: often enough to end a run within an eighth of its limit
+// too late, seldom enough to cost nothing. 0: none has a limit.
+Nanos WatchPeriod(const ModelTable& models, bool more_may_come) {
+  constexpr Nanos kShortest = Millis(5);
+  constexpr Nanos kLongest = Millis(1'000);
+  Nanos shortest(0);
+  for (const ServedModel* model : models.models()) {
+    const Nanos limit = model->run_limit;
+    if (limit > Nanos(0) && (shortest == Nanos(0) || limit < shortest)) shortest = limit;
+  }
+  if (shortest == Nanos(0)) return more_may_come ? kLongest : shortest;
+  return std::clamp(shortest / 8, kShortest, kLongest);
+}
+
 }  // namespace
 
 int UsableCpus() {
@@ -60,22 +74,26 @@ const char* WorkerStateName(WorkerState state) {
 }
 
 Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry,
-               WorkerLog log, ModelTable models)
+               WorkerLog log, ModelTable models, ModelFinder finder)
     : options_(options),
       clock_(clock),
       log_(std::move(log)),
       models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
       queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows),
-             options.fairness.default_weight),
+             options.fairness.default_weight, options.retry),
       ledger_(Resolved(options.delivery, log_), clock, chunks_),
+      arrivals_(clock, std::move(finder),
+                [this](ModelToServe model) { OnModelArrived(std::move(model)); }),
       parts_{clock,
              options.group,
              options.topics.requests,
              options.delivery,
              options.retry,
              options.limits,
+             options.allow_missing_for,
              models_,
+             arrivals_,
              probe_,
              blocks_,
              chunks_,
@@ -83,16 +101,32 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              ledger_},
       intake_(parts_, *log_.source, *log_.committer),
       commits_(parts_, *log_.committer) {
-  for (const ServedModel& model : models_.models()) {
-    const ModelSlot slot = queue_.AddModel(model.policy);
-    MILLRACE_CHECK(slot == model.slot);
-    probe_.AddModel(*model.loaded);
-  }
+  for (const ServedModel* model : models_.models()) AddModel(*model);
   for (const auto& [id, tenant] : options_.tenants) {
     // Whoever finds no slot of its own shares one, whose weight is not its to set.
     const TenantSlot slot = intake_.AddTenant(id);
     if (slot != TenantTable::kOtherSlot) queue_.SetWeight(slot, tenant.weight);
   }
+}
+
+void Worker::AddModel(const ServedModel& model) {
+  probe_.AddModel(*model.loaded);
+  const ModelSlot slot = queue_.AddModel(model.policy);
+  MILLRACE_CHECK(slot == model.slot);
+}
+
+// The intake finds it at its next poll. Until then nobody but this thread uses its slot.
+void Worker::OnModelArrived(ModelToServe model) {
+  if (models_.Find(model.loaded->ref.model_id) != nullptr) return;
+  if (models_.size() >= ModelTable::kMaxModels) {
+    LogEvent(LogLevel::kError, "too_many_models", "this worker takes no further model",
+             {{"model", model.loaded->ref.model_id}, {"limit", ModelTable::kMaxModels}});
+    return;
+  }
+  probe_.AddModel(*model.loaded);
+  const ModelSlot slot = queue_.AddModel(model.policy);
+  const ServedModel& added = models_.Add(std::move(model));
+  MILLRACE_CHECK(added.slot == slot);
 }
 
 Worker::~Worker() {
@@ -116,6 +150,11 @@ Status Worker::Start() {
       executors_running_.fetch_sub(1);
     });
   }
+  if (const Nanos period = WatchPeriod(models_, options_.allow_missing_for > Millis(0));
+      period > Nanos(0)) {
+    watch_thread_ = std::thread([this, period] { WatchRuns(period); });
+  }
+  if (options_.allow_missing_for > Millis(0)) arrivals_.Start();
   commit_thread_ = std::thread([this] { RunCommits(); });
   intake_thread_ = std::thread([this] { RunIntake(); });
   std::unique_lock lock(mutex_);
@@ -147,7 +186,8 @@ void Worker::Leave() {
   CrashPoint("shutdown_begin");
   const MonoTime deadline = clock_.Now() + options_.delivery.drain_timeout;
   queue_.Stop();
-  const bool drained = ledger_.WaitDrained(deadline);
+  arrivals_.Stop();
+  const bool drained = ledger_.WaitDrained(deadline, intake_.waiting());
   if (!drained) {
     const LedgerTotals left = ledger_.Totals();
     const bool read_again = options_.delivery.mode != DeliveryMode::kAtMostOnce;
@@ -165,6 +205,32 @@ void Worker::Leave() {
   CrashPoint("shutdown_drained");
   if (const Status closed = intake_.Close(); !closed.ok()) Fail(closed);
   ledger_.StopCommits();
+  // Nothing waits, unless the commits have failed: then nobody is going to commit it.
+  queue_.Abandon();
+}
+
+void Worker::WatchRuns(Nanos period) {
+  SetThreadName("mr-watch");
+  constexpr Nanos kIgnored = Millis(5'000);
+  LogLimiter ignored(Millis(60'000));
+  std::unique_lock lock(mutex_);
+  while (!watch_ends_.wait_for(lock, period, [this] { return watch_stop_; })) {
+    lock.unlock();
+    Nanos overdue(0);
+    const MonoTime now = clock_.Now();
+    for (const std::unique_ptr<Executor>& executor : executors_) {
+      overdue = std::max(overdue, executor->CheckRunTime(now));
+    }
+    run_overdue_.store(overdue, std::memory_order_relaxed);
+    if (overdue > kIgnored) {
+      LogEvery(
+          ignored, LogLevel::kError, "run_stuck",
+          "a run of a model goes on although it was told to end; only a restart of this worker "
+          "ends it",
+          {{"overdue_ms", std::chrono::duration_cast<Millis>(overdue).count()}});
+    }
+    lock.lock();
+  }
 }
 
 void Worker::RunCommits() {
@@ -198,6 +264,14 @@ void Worker::JoinExecutors() {
   }
   for (std::thread& thread : executor_threads_) {
     if (thread.joinable()) thread.join();
+  }
+  if (watch_thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      watch_stop_ = true;
+    }
+    watch_ends_.notify_all();
+    watch_thread_.join();
   }
 }
 

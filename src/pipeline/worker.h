@@ -4,6 +4,8 @@
 //   mr-intake   polls, decodes, admits; owns the Source
 //   mr-exec-N   takes batches, runs them, encodes outcomes
 //   mr-commit   seals and commits units of work; owns the Committer
+//   mr-models   looks for models that requests wait for, if they may
+//   mr-watch    ends runs that take longer than their model allows
 // Lifecycle: Start, RequestStop (stop intake, drain until the deadline, commit, leave the group),
 // Wait. A worker is used once.
 #pragma once
@@ -37,6 +39,7 @@ struct WorkerOptions {
   FairnessOptions fairness;
   CodecLimits limits;
   std::map<std::string, TenantOptions> tenants;  // By tenant id.
+  Millis allow_missing_for{0};
 };
 
 enum class WorkerState : std::uint8_t { kStarting, kReady, kDraining, kStopped, kFailed };
@@ -56,9 +59,10 @@ int UsableCpus();
 
 class Worker {
  public:
-  // `clock` and `registry` must outlive the worker. `models` are what it serves.
+  // `clock` and `registry` must outlive the worker. `models` are what it serves; `finder` looks for
+  // those that requests ask for beyond them, for WorkerOptions::allow_missing_for.
   Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry, WorkerLog log,
-         ModelTable models);
+         ModelTable models, ModelFinder finder = nullptr);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -77,12 +81,18 @@ class Worker {
   const ModelTable& models() const { return models_; }
   std::size_t assigned_partitions() const { return intake_.assigned_partitions(); }
   std::size_t waiting(ModelSlot model) const { return queue_.waiting(model); }
+  bool paused(ModelSlot model) const { return queue_.paused(model); }
+  // By how much the slowest run exceeds its time limit although it was told to end; 0: none does.
+  Nanos run_overdue() const { return run_overdue_.load(std::memory_order_relaxed); }
   // Committed and end offset of every partition. Does I/O; for a scrape, not for the data plane.
   Result<std::vector<PartitionStatus>> Partitions();
 
  private:
+  void AddModel(const ServedModel& model);
+  void OnModelArrived(ModelToServe model);
   void RunIntake();
   void RunCommits();
+  void WatchRuns(Nanos period);
   void Fail(const Status& status);
   void Leave();
   void JoinExecutors();
@@ -96,6 +106,7 @@ class Worker {
   OutcomeChunkPool chunks_;
   DispatchQueue queue_;
   Ledger ledger_;
+  ModelArrivals arrivals_;
   WorkerParts parts_;
   Intake intake_;
   CommitLoop commits_;
@@ -103,16 +114,20 @@ class Worker {
 
   std::atomic<bool> abandoned_{false};  // The drain deadline passed with work left.
   std::atomic<int> executors_running_{0};
+  std::atomic<Nanos> run_overdue_{Nanos(0)};
   std::atomic<WorkerState> state_{WorkerState::kStarting};
   std::mutex mutex_;
   std::condition_variable joined_;
   Status start_status_;      // Guarded by mutex_.
   bool start_done_ = false;  // Guarded by mutex_.
   Status failure_;           // Guarded by mutex_: the first one.
+  std::condition_variable watch_ends_;
+  bool watch_stop_ = false;  // Guarded by mutex_.
 
   std::vector<std::thread> executor_threads_;
   std::thread commit_thread_;
   std::thread intake_thread_;
+  std::thread watch_thread_;  // If any model has a time limit.
 };
 
 }  // namespace millrace

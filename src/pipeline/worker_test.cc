@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <filesystem>
+#include <map>
 #include <new>
 #include <set>
 #include <thread>
@@ -85,7 +87,7 @@ class WorkerTest : public ::testing::Test {
         LoadModel(*engine_, version, SessionOptions{});
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
     ModelTable models;
-    models.Add(std::move(loaded).value(), policy_);
+    models.Add({std::move(loaded).value(), policy_, run_limit_});
     Result<WorkerLog> log =
         log_->OpenWorker({.group = "g", .topics = options_.topics, .mode = options_.delivery.mode});
     EXPECT_TRUE(log.ok()) << log.status().ToString();
@@ -112,6 +114,24 @@ class WorkerTest : public ::testing::Test {
       records[i].headers = HeadersView(headers.view());
     }
     ASSERT_TRUE(producer->Append(options_.topics.requests, records).ok());
+  }
+
+  // Sends what `send` does, runs until `count` outcomes are committed, and leaves.
+  void RunUntilCommitted(std::uint64_t count) {
+    std::unique_ptr<Worker> worker = NewWorker();
+    ASSERT_TRUE(worker->Start().ok());
+    WaitCommitted(count);
+    worker->RequestStop();
+    EXPECT_TRUE(worker->Wait().ok());
+  }
+  // Number of dead letters of each attempts count.
+  std::map<std::string, int> LettersByAttempts(std::string_view reason) {
+    std::map<std::string, int> letters;
+    ForEach(options_.topics.dlq, [&](const Record& record) {
+      EXPECT_EQ(record.headers.Find("reason"), reason);
+      ++letters[std::string(*record.headers.Find("attempts"))];
+    });
+    return letters;
   }
 
   std::uint64_t Committed() { return registry_.SumCounters("millrace_records_produced_total"); }
@@ -167,6 +187,7 @@ class WorkerTest : public ::testing::Test {
   std::unique_ptr<Log> log_;
   WorkerOptions options_;
   BatchPolicy policy_;
+  Millis run_limit_{0};
   std::string model_ = kModel;
   MetricRegistry registry_;
 };
@@ -214,6 +235,110 @@ TEST_F(WorkerTest, OneBadRowCostsItsMatesNothing) {
     EXPECT_NE(record.value.find(R"("request_id":"r13")"), std::string_view::npos);
   });
   EXPECT_EQ(letters, 1);
+}
+
+TEST_F(WorkerTest, ThreePoisonousRowsOfSixtyFourCostFewRuns) {
+  options_.executor.threads = 1;
+  Send(100, 20);
+  Send(13, 1);
+  Send(120, 25);
+  Send(13, 1);
+  Send(145, 16);
+  Send(13, 1);
+  RunUntilCommitted(64);
+  EXPECT_EQ(Keys(options_.topics.results).size(), 61u);
+  EXPECT_EQ(LettersByAttempts("inference_error"), (std::map<std::string, int>{{"1", 3}}));
+  EXPECT_EQ(registry_.SumCounters("millrace_batches_total"), 1u);
+  const std::uint64_t runs = registry_.SumCounters("millrace_model_runs_total");
+  EXPECT_GT(runs, 3u);
+  EXPECT_LE(runs, 2u * 3 * 6 + 1);
+  RecordProperty("runs", static_cast<int>(runs));
+}
+
+TEST_F(WorkerTest, RunThatTakesTooLongIsStoppedAndItsMatesAreAnswered) {
+  run_limit_ = Millis(20);
+  Send(100, 40);
+  Send(-1, 1);  // Hangs until it is terminated.
+  Send(140, 23);
+  RunUntilCommitted(64);
+  EXPECT_EQ(Keys(options_.topics.results).size(), 63u);
+  int letters = 0;
+  ForEach(options_.topics.dlq, [&](const Record& record) {
+    ++letters;
+    EXPECT_EQ(record.headers.Find("reason"), "inference_timeout");
+    EXPECT_NE(record.headers.Find("detail")->find("after 20 ms (models.m.timeout)"),
+              std::string_view::npos)
+        << *record.headers.Find("detail");
+  });
+  EXPECT_EQ(letters, 1);
+}
+
+TEST_F(WorkerTest, ModelThatIsOutOfOrderKeepsItsRequestsWaiting) {
+  options_.retry = {.initial_backoff = Millis(5), .max_backoff = Millis(20), .max_attempts = 2};
+  for (const char* fault : {"fail_file", "hang_file"}) {
+    const std::string file = (folder_.path() / fault).string();
+    run_limit_ = Millis(10);
+    model_ = "elements=4\noutputs=2\n" + std::string(fault) + "=" + file + "\n";
+    std::unique_ptr<Worker> worker = NewWorker();
+    folder_.Write(fault, "");
+    ASSERT_TRUE(worker->Start().ok());
+    const std::uint64_t before = Committed();
+    Send(100, 300);
+    const auto returned = [this] { return registry_.SumCounters("millrace_retries_total"); };
+    const std::uint64_t some = returned() + 1'000;  // Every row several times.
+    while (returned() < some) std::this_thread::sleep_for(Millis(1));
+    EXPECT_EQ(Committed(), before) << "an outage is no reason for a dead letter";
+    std::filesystem::remove(file);
+    WaitCommitted(before + 300);
+    worker->RequestStop();
+    EXPECT_TRUE(worker->Wait().ok());
+    EXPECT_EQ(Keys(options_.topics.dlq).size(), 0u);
+  }
+  EXPECT_EQ(Keys(options_.topics.results).size(), 600u);
+}
+
+TEST_F(WorkerTest, RequestsThatAllFailComeOutSlowlyAndOthersStopIt) {
+  options_.executor.threads = 1;
+  options_.retry = {.initial_backoff = Millis(5), .max_backoff = Millis(10), .max_attempts = 3};
+  for (int i = 0; i < 64 * 3; ++i) Send(13, 1);
+  RunUntilCommitted(64 * 3);
+  // The first batch at once; the next in the same way: the model is paused, they are tried again.
+  EXPECT_EQ(LettersByAttempts("inference_error"),
+            (std::map<std::string, int>{{"1", 64}, {"3", 128}}));
+  Send(100, 100);
+  RunUntilCommitted(64 * 3 + 100);
+  EXPECT_EQ(Keys(options_.topics.results).size(), 100u);
+}
+
+TEST_F(WorkerTest, WantOfMemoryPausesTheModelAndIsTriedAgain) {
+  options_.retry = {.initial_backoff = Millis(5), .max_backoff = Millis(10), .max_attempts = 4};
+  model_ = "elements=4\noutputs=2\nscarce_value=13\n";
+  Send(100, 40);
+  Send(13, 1);
+  Send(140, 23);
+  RunUntilCommitted(64);
+  EXPECT_EQ(Keys(options_.topics.results).size(), 63u);
+  EXPECT_EQ(LettersByAttempts("inference_error"), (std::map<std::string, int>{{"4", 1}}));
+}
+
+TEST_F(WorkerTest, PausedModelDoesNotHoldUpTheEnd) {
+  options_.delivery.drain_timeout = Millis(200);
+  const std::string file = (folder_.path() / "fail").string();
+  model_ = "elements=4\noutputs=2\nfail_file=" + file + "\n";
+  std::unique_ptr<Worker> worker = NewWorker();
+  folder_.Write("fail", "");
+  Send(100, 300);
+  ASSERT_TRUE(worker->Start().ok());
+  while (registry_.SumCounters("millrace_retries_total") == 0) {
+    std::this_thread::sleep_for(Millis(1));
+  }
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  EXPECT_EQ(Committed(), 0u);
+  worker.reset();  // Leaves the group.
+  std::filesystem::remove(file);
+  RunUntilCommitted(300);
+  EXPECT_EQ(Keys(options_.topics.results).size(), 300u);
 }
 
 TEST_F(WorkerTest, VersionThatIsNotServedIsADeadLetterThatSaysSo) {

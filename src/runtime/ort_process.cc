@@ -192,7 +192,12 @@ Status TakeOrtStatus(const OrtApi& api, OrtStatus* status) {
     default:
       break;
   }
-  return {code, FirstLine(api.GetErrorMessage(status))};
+  std::string text = FirstLine(api.GetErrorMessage(status));
+  // The library has no code for it, and it is the one failure that may pass by itself.
+  for (const char* words : {"Failed to allocate memory", "bad_alloc", "out of memory"}) {
+    if (text.find(words) != std::string::npos) code = StatusCode::kResourceExhausted;
+  }
+  return {code, std::move(text)};
 }
 
 }  // namespace millrace

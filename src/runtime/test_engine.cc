@@ -12,7 +12,12 @@
 //   wait=sleep        sleep, or spin: burn the CPU for that time                   (sleep)
 //   fail_value=13     a run with a row that begins with this number fails         (unset)
 //   crash_value=14    such a run aborts the process                               (unset)
+//   scarce_value=16   such a run fails for want of memory                         (unset)
+//   fail_file=PATH    while this file is there every run fails                    (unset)
+//   hang_file=PATH    while it is there every run waits until it is terminated    (unset)
 //   hang_value=15     such a run waits until it is terminated                     (unset)
+#include <unistd.h>
+
 #include <charconv>
 #include <condition_variable>
 #include <cstdlib>
@@ -44,7 +49,9 @@ struct TestModel {
   ElementType type = ElementType::kFloat32;
   bool nan = false;
   bool spin = false;
-  std::optional<double> slow_value, fail_value, crash_value, hang_value;
+  std::string fail_file;
+  std::string hang_file;
+  std::optional<double> slow_value, fail_value, crash_value, hang_value, scarce_value;
 };
 
 template <class T>
@@ -85,11 +92,16 @@ bool SetKey(std::string_view key, std::string_view value, TestModel& model) {
   if (key == "row_us") return ParseNumber(value, std::int64_t{0}, kMaxMicros, &model.row_us);
   if (key == "slow_us") return ParseNumber(value, std::int64_t{0}, kMaxMicros, &model.slow_us);
   if (key == "slow_value") return ParseMark(value, &model.slow_value);
+  if (key == "fail_file" || key == "hang_file") {
+    (key == "fail_file" ? model.fail_file : model.hang_file) = value;
+    return !value.empty();
+  }
   if (key == "type") return ParseType(value, &model.type);
   if (key == "behaviour") return ParseWord(value, "echo", "nan", &model.nan);
   if (key == "wait") return ParseWord(value, "sleep", "spin", &model.spin);
   if (key == "fail_value") return ParseMark(value, &model.fail_value);
   if (key == "crash_value") return ParseMark(value, &model.crash_value);
+  if (key == "scarce_value") return ParseMark(value, &model.scarce_value);
   if (key == "hang_value") return ParseMark(value, &model.hang_value);
   return false;
 }
@@ -118,6 +130,8 @@ Result<TestModel> ReadTestModel(const std::string& path) {
   }
   return model;
 }
+
+bool Exists(const std::string& path) { return !path.empty() && ::access(path.c_str(), F_OK) == 0; }
 
 class TestRunner final : public Runner {
  public:
@@ -242,7 +256,7 @@ Status TestRunner::Run(std::size_t rows) {
   }
   if (AnyRowIs(model_.crash_value, rows)) std::abort();
   bool in_time = true;
-  if (AnyRowIs(model_.hang_value, rows)) {
+  if (AnyRowIs(model_.hang_value, rows) || Exists(model_.hang_file)) {
     in_time = Wait(std::nullopt);
   } else if (const Micros duration = RunTime(rows); duration > Micros(0)) {
     in_time = Wait(duration);
@@ -252,6 +266,12 @@ Status TestRunner::Run(std::size_t rows) {
     running_ = false;
   }
   if (!in_time) return Stopped();
+  if (AnyRowIs(model_.scarce_value, rows)) {
+    return {StatusCode::kResourceExhausted, context_ + ": no memory for a row"};
+  }
+  if (Exists(model_.fail_file)) {
+    return {StatusCode::kInternal, context_ + ": out of order"};
+  }
   if (AnyRowIs(model_.fail_value, rows)) {
     return {StatusCode::kInvalidArgument, context_ + ": a row has the value that fails"};
   }

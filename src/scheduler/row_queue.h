@@ -29,7 +29,7 @@ class RowQueue {
   static constexpr Millis kPriorityStep{10};
 
   bool empty() const { return head_ == nullptr && urgent_ == nullptr; }
-  // REQUIRES: in no queue; queued_at is not before that of any row pushed earlier.
+  // REQUIRES: in no queue.
   void Push(QueuedRow* row);
   // REQUIRES: not empty.
   QueuedRow* Pop();

@@ -69,25 +69,36 @@ std::int64_t Scheduler::WeightOf(std::int32_t tenant) const {
   return index < weights_.size() && weights_[index] > 0 ? weights_[index] : default_weight_;
 }
 
-void Scheduler::Admit(ModelSlot model_slot, TenantSlot tenant_slot, QueuedRow* row, MonoTime now) {
+void Scheduler::Admit(ModelSlot model_slot, TenantSlot tenant, QueuedRow* row, MonoTime now) {
   MILLRACE_DCHECK(model_slot.index() < models_.size());
   ModelQueue& model = models_[model_slot.index()];
-  if (tenant_slot.index() >= model.tenants.size()) model.tenants.resize(tenant_slot.index() + 1);
-  TenantQueue& tenant = model.tenants[tenant_slot.index()];
   row->queued_at = now;
   NoteArrival(model, now);
+  Enqueue(model, tenant, row);
+  if (!ready_.contains(model_slot.value())) Refresh(model_slot.value(), now);
+}
+
+void Scheduler::Return(ModelSlot model_slot, TenantSlot tenant, QueuedRow* row, MonoTime now) {
+  MILLRACE_DCHECK(model_slot.index() < models_.size());
+  Enqueue(models_[model_slot.index()], tenant, row);
+  if (!ready_.contains(model_slot.value())) Refresh(model_slot.value(), now);
+}
+
+void Scheduler::Enqueue(ModelQueue& model, TenantSlot tenant_slot, QueuedRow* row) {
+  if (tenant_slot.index() >= model.tenants.size()) model.tenants.resize(tenant_slot.index() + 1);
+  TenantQueue& tenant = model.tenants[tenant_slot.index()];
   if (tenant.rows.empty()) Activate(model, tenant_slot.value());
   tenant.rows.Push(row);
   if (model.waiting == 0) {
     model.bounds_known = true;
-    model.first_queued = now;
+    model.first_queued = row->queued_at;
     model.earliest_deadline = row->deadline;
   } else {
+    model.first_queued = std::min(model.first_queued, row->queued_at);
     model.earliest_deadline = std::min(model.earliest_deadline, row->deadline);
   }
   ++model.waiting;
   ++waiting_;
-  if (!ready_.contains(model_slot.value())) Refresh(model_slot.value(), now);
 }
 
 // A tenant comes back from being idle: it starts level with the least served of those who wait, and
@@ -139,6 +150,12 @@ Nanos Scheduler::Patience(const ModelQueue& model) {
 }
 
 Scheduler::Due Scheduler::DueOf(ModelQueue& model) const {
+  Due due = WantedAt(model);
+  due.at = std::max(due.at, model.held_until);
+  return due;
+}
+
+Scheduler::Due Scheduler::WantedAt(ModelQueue& model) const {
   MILLRACE_DCHECK(model.waiting > 0);
   if (model.waiting >= model.policy.max_rows) return {MonoTime::min(), CloseReason::kFull};
   if (draining_) return {MonoTime::min(), CloseReason::kDrain};
@@ -314,9 +331,21 @@ std::optional<MonoTime> Scheduler::NextDue() const {
   return std::nullopt;
 }
 
-void Scheduler::Drain() {
+void Scheduler::Hold(ModelSlot slot, MonoTime until, MonoTime now) {
+  MILLRACE_DCHECK(slot.index() < models_.size());
+  ModelQueue& model = models_[slot.index()];
+  model.held_until = until;
+  if (model.waiting == 0) return;
+  ready_.Remove(slot.value());
+  Refresh(slot.value(), now);
+}
+
+void Scheduler::Drain(MonoTime now) {
   draining_ = true;
-  while (!timers_.empty()) Refresh(timers_.top(), timers_.top_key());
+  for (std::size_t i = 0; i < models_.size(); ++i) {
+    const auto slot = static_cast<std::int32_t>(i);
+    if (models_[i].waiting > 0 && !ready_.contains(slot)) Refresh(slot, now);
+  }
 }
 
 }  // namespace millrace

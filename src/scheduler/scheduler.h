@@ -90,12 +90,21 @@ class Scheduler {
   // with its estimate.
   void Settle(const FormedBatch& batch, Nanos cpu, Nanos elapsed);
 
+  // Takes back a row that Next gave out and that was not answered: it goes where its arrival and
+  // priority place it. What running it has cost stays charged.
+  void Return(ModelSlot model, TenantSlot tenant, QueuedRow* row, MonoTime now);
+
+  // Forms no batch of `model` before `until`, not even for a deadline or a drain; MonoTime::max():
+  // until the next call. The other models go on.
+  void Hold(ModelSlot model, MonoTime until, MonoTime now);
+
   // When Next may have something without a further Admit; nothing when no timer runs. May be
   // earlier than that.
   std::optional<MonoTime> NextDue() const;
 
-  // From now on every waiting row is due, full batch or not: the worker is draining.
-  void Drain();
+  // From now on every waiting row is due, full batch or not, except those of models on hold: the
+  // worker is draining.
+  void Drain(MonoTime now);
 
   std::size_t waiting() const { return waiting_; }
   std::size_t waiting(ModelSlot model) const { return models_[model.index()].waiting; }
@@ -126,6 +135,8 @@ class Scheduler {
     double counter = 0;                // Virtual time: of the tenant served last.
     std::size_t waiting = 0;
 
+    MonoTime held_until = MonoTime::min();
+
     double tag = 0;  // Start tag of the model's next batch, nanoseconds of CPU per weight.
     CloseReason reason = CloseReason::kFull;  // Why it is in ready_.
 
@@ -148,10 +159,13 @@ class Scheduler {
 
   static std::int64_t InUnits(double weight);
   std::int64_t WeightOf(std::int32_t tenant) const;
+  void Enqueue(ModelQueue& model, TenantSlot tenant, QueuedRow* row);
   void Activate(ModelQueue& model, std::int32_t tenant);
   static void NoteArrival(ModelQueue& model, MonoTime now);
   static void LearnBounds(ModelQueue& model);
   static Nanos Patience(const ModelQueue& model);
+  // When it should run, and when it may.
+  Due WantedAt(ModelQueue& model) const;
   Due DueOf(ModelQueue& model) const;
   void Refresh(std::int32_t slot, MonoTime now);
   static double RowEstimate(const ModelQueue& model, std::size_t rows);

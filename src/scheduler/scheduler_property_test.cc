@@ -83,7 +83,7 @@ class RandomSchedule {
       }
       Take();
     }
-    scheduler_.Drain();
+    scheduler_.Drain(now_);
     draining_ = true;
     while (scheduler_.waiting() > 0 && !::testing::Test::HasFatalFailure()) Take();
     for (const TestRow& row : rows_) ASSERT_TRUE(row.given) << "a row was forgotten";

@@ -114,9 +114,51 @@ TEST_F(SchedulerBatches, DrainingMakesEverythingDue) {
   const ModelSlot model = scheduler_.AddModel(Policy(64, false, Millis(60'000)));
   Admit(model, 0, 1);
   EXPECT_FALSE(Next());
-  scheduler_.Drain();
+  scheduler_.Drain(now_);
   ASSERT_TRUE(Next());
   EXPECT_EQ(batch_.reason, CloseReason::kDrain);
+}
+
+TEST_F(SchedulerBatches, AModelOnHoldFormsNoBatchAndTheOthersDo) {
+  const ModelSlot held = scheduler_.AddModel(Policy(4, true));
+  const ModelSlot other = scheduler_.AddModel(Policy(4, true));
+  Admit(held, 0, 9);
+  scheduler_.Hold(held, now_ + Millis(20), now_);
+  Admit(held, 1, 1);
+  Admit(other, 0, 1);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(batch_.model, other);
+  EXPECT_FALSE(Next());
+  EXPECT_EQ(scheduler_.NextDue(), now_ + Millis(20));
+  scheduler_.Drain(now_);
+  EXPECT_FALSE(Next()) << "not even to drain";
+  now_ += Millis(20);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(batch_.model, held);
+  EXPECT_EQ(batch_.rows.size(), 4u);
+}
+
+TEST_F(SchedulerBatches, AHoldWithoutEndIsEndedByTheNextOne) {
+  const ModelSlot model = scheduler_.AddModel(Policy(4, true));
+  scheduler_.Hold(model, MonoTime::max(), now_);
+  Admit(model, 0, 9);
+  now_ += Millis(100'000);
+  EXPECT_FALSE(Next());
+  scheduler_.Hold(model, MonoTime::min(), now_);
+  EXPECT_TRUE(Next());
+}
+
+TEST_F(SchedulerBatches, AReturnedRowGoesWhereItWas) {
+  const ModelSlot model = scheduler_.AddModel(Policy(2, true));
+  Admit(model, 0, 2);
+  ASSERT_TRUE(Next());
+  const std::vector<QueuedRow*> first = batch_.rows;
+  now_ += Millis(1);
+  Admit(model, 0, 2);
+  for (QueuedRow* row : first) scheduler_.Return(model, TenantSlot(0), row, now_);
+  EXPECT_EQ(scheduler_.waiting(), 4u);
+  ASSERT_TRUE(Next());
+  EXPECT_EQ(batch_.rows, first);
 }
 
 TEST_F(SchedulerBatches, ADeadlineClosesABatchWithTimeLeftToRunIt) {

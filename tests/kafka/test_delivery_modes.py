@@ -161,8 +161,8 @@ def test_at_most_once_an_outage_costs_and_doubles_nothing(own_kafka, make_topics
 
 def test_at_most_once_worker_stops_on_request_while_the_broker_is_away(own_kafka, make_topics,
                                                                        serve):
-    """Leaving waits for the broker no longer than a request may take; what was under way then may be
-    missing, not doubled."""
+    """Leaving waits for the broker no longer than a request may take; what was under way then may
+    be missing, not doubled."""
     topics = make_topics(own_kafka)
     progress = Progress(own_kafka, topics)
     count = 20_000
