@@ -84,8 +84,7 @@ class AtMostOnceCommitter final : public Committer {
 
   // The intake thread's.
   const QueuePtr claims_;  // Answers to claims.
-  bool claiming_ = false;  // One is under way.
-  MemberStamp stamp_;      // When it was sent.
+  MemberStamp stamp_;      // When the last one was sent.
 
   // The commit thread's: of the unit at hand.
   OutputWriter writer_;
@@ -193,7 +192,7 @@ void AtMostOnceCommitter::SortFailures() {
 }
 
 CommitResult AtMostOnceCommitter::Claim(std::span<const PartitionPosition> positions) {
-  if (!claiming_) {
+  if (!member_->claiming) {
     if (auto gone = member_->assignment.NotOurs(positions); !gone.empty()) {
       return {CommitOutcome::kLost, Status(StatusCode::kFenced, "partitions have moved on"),
               std::move(gone)};
@@ -211,7 +210,7 @@ CommitResult AtMostOnceCommitter::Claim(std::span<const PartitionPosition> posit
         !sent.ok()) {
       return {CommitOutcome::kRetry, std::move(sent), {}};
     }
-    claiming_ = true;
+    member_->claiming = true;
   }
   const EventPtr answer(rd_kafka_queue_poll(claims_.get(), static_cast<int>(kAskTimeout.count())));
   if (answer == nullptr) {
@@ -219,7 +218,7 @@ CommitResult AtMostOnceCommitter::Claim(std::span<const PartitionPosition> posit
             Status(StatusCode::kUnavailable, "claiming records: no answer from the cluster yet"),
             {}};
   }
-  claiming_ = false;
+  member_->claiming = false;
   Status status = StatusOf(rd_kafka_event_error(answer.get()), "claiming records");
   const auto* const list = rd_kafka_event_topic_partition_list(answer.get());
   for (int i = 0; status.ok() && list != nullptr && i < list->cnt; ++i) {

@@ -22,8 +22,7 @@ namespace {
 // last commit, whose markers are still being written then: a transaction that begins earlier waits
 // 20 ms in the client.
 constexpr Millis kMinCommitInterval{5};
-// A claim that got no answer is sent again after this, and a worker that stops waits for one that
-// is under way; the client's default is a minute.
+// A claim that got no answer is sent again after this; the client's default is a minute.
 constexpr const char* kClaimSocketTimeout = "10000";
 constexpr std::int32_t kSafeReplicas = 3;
 constexpr std::int32_t kSafeInsync = 2;

@@ -18,6 +18,8 @@ struct Membership {
   Assignment assignment;
   ClientEvents events{"consumer"};
   ClientPtr client;  // The source's; the committer asks it for the group's metadata and offsets.
+  // A claim is under way: the client closes only once it has its answer. The intake thread's.
+  bool claiming = false;
 };
 
 // The positions with their notes, as the client wants them.

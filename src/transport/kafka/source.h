@@ -57,6 +57,8 @@ class KafkaSource final : public Source {
                           rd_kafka_topic_partition_list_t* list, void* opaque);
   void Assign(rd_kafka_topic_partition_list_t* list);
   void Revoke(rd_kafka_topic_partition_list_t* list);
+  // Closes without the client, which is left to the end of the process.
+  Status Abandon();
 
   Status ServeEvents();
   Status EventError(const rd_kafka_message_t& event);
@@ -79,6 +81,7 @@ class KafkaSource final : public Source {
   // The intake thread's.
   Listener* listener_ = nullptr;
   bool closed_ = false;
+  bool abandoned_ = false;
   bool joined_ = false;  // A first assignment came.
   std::vector<Partition> partitions_;
   std::size_t unopened_ = 0;  // Assigned partitions that are not opened yet.
