@@ -39,10 +39,20 @@ Result<std::unique_ptr<Log>> OpenLogPatiently(const CommandContext& context, Mil
 }
 
 void WarnOfWeakerDelivery(const AllOptions& options) {
-  if (options.delivery.mode == DeliveryMode::kExactlyOnce) return;
-  LogEvent(LogLevel::kWarn, "delivery_not_exactly_once",
-           "delivery.mode is not exactly-once: a crash may repeat outcomes, and `millrace verify` "
-           "will say so");
+  switch (options.delivery.mode) {
+    case DeliveryMode::kExactlyOnce:
+      return;
+    case DeliveryMode::kAtLeastOnce:
+      LogEvent(LogLevel::kWarn, "delivery_not_exactly_once",
+               "delivery.mode is at-least-once: a crash may repeat outcomes, and `millrace verify` "
+               "will call them duplicated");
+      return;
+    case DeliveryMode::kAtMostOnce:
+      LogEvent(LogLevel::kWarn, "delivery_not_exactly_once",
+               "delivery.mode is at-most-once: a crash may leave requests without an outcome, and "
+               "`millrace verify` will call them missing");
+      return;
+  }
 }
 
 int ServeFailed(const Status& status) {

@@ -186,7 +186,9 @@ void RegisterVerify(CLI::App& root, CommandTable& table) {
       "  millrace verify --data ./log -o json | jq .ok\n"
       "\n"
       "A unit of work that became visible in part shows as missing (offsets without outputs) or\n"
-      "as orphaned (outputs without offsets). Memory: 21 bytes a request.\n"
+      "as orphaned (outputs without offsets). With delivery.mode=at-least-once a crash shows as\n"
+      "duplicated; with at-most-once as missing, and so does what is being run at this moment.\n"
+      "Memory: 21 bytes a request.\n"
       "Exit codes: 0 ok, 5 violations, or nothing to examine.");
   table.commands.emplace_back(command,
                               [flags](CommandContext& context) { return Verify(context, *flags); });

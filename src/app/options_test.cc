@@ -48,9 +48,6 @@ TEST_F(AllSettingsTest, DefaultsKeepEveryRelation) {
     EXPECT_NE(loaded.Find(order.smaller), nullptr) << order.smaller;
     EXPECT_NE(loaded.Find(order.larger), nullptr) << order.larger;
   }
-  for (const SettingNotOffered& rule : SettingsNotOffered()) {
-    EXPECT_NE(loaded.Find(rule.path), nullptr) << rule.path;
-  }
 }
 
 TEST_F(AllSettingsTest, ReferenceNamesEverySetting) {

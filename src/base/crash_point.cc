@@ -12,7 +12,7 @@
 namespace millrace {
 namespace {
 
-constexpr std::array<std::string_view, 28> kCrashPoints = {
+constexpr std::array<std::string_view, 29> kCrashPoints = {
     // Of every log.
     "after_poll",
     "after_decode",
@@ -25,6 +25,8 @@ constexpr std::array<std::string_view, 28> kCrashPoints = {
     "after_commit",
     "shutdown_begin",
     "shutdown_drained",
+    // Of delivery.mode=at-most-once.
+    "claimed",
     // Of a replay of dead letters.
     "replay_start",
     "replay_middle",

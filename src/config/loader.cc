@@ -155,13 +155,6 @@ class Loading {
                                         order.smaller, smaller->setting.get(), order.larger,
                                         larger->setting.get(), order.why));
     }
-    for (const SettingNotOffered& rule : SettingsNotOffered()) {
-      const LoadedSetting* setting = out_.Find(rule.path);
-      if (setting == nullptr || setting->setting.get() != rule.value) continue;
-      Error(
-          setting->origin, std::string(rule.path),
-          fmt::format("'{}' is not offered yet in this version; use {}", rule.value, rule.instead));
-    }
   }
 
   SettingIndex index_;

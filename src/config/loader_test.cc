@@ -272,12 +272,6 @@ TEST_F(LoaderTest, ChecksWhatMustHoldBetweenSettings) {
                     "flight"}));
 }
 
-TEST_F(LoaderTest, ModeThatIsNotOfferedIsAnError) {
-  sources_.flags = {{"-s", "delivery.mode", "at-most-once"}};
-  EXPECT_EQ(Load().errors, (Errors{"-s: delivery.mode: 'at-most-once' is not offered yet in this "
-                                   "version; use exactly-once"}));
-}
-
 TEST_F(LoaderTest, DumpLoadsBackToTheSameValues) {
   const std::string odd = "a \"b\" \\ # ${HOME} $$ : 'x'\ttab";
   sources_.flags = {{"-s", "batch.max_wait", "1501"},

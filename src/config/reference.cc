@@ -229,10 +229,6 @@ std::string SettingsReference(const SettingSet& set) {
   for (const SettingOrder& order : SettingOrders()) {
     out += fmt::format("- `{}` is at most `{}`: {}.\n", order.smaller, order.larger, order.why);
   }
-  for (const SettingNotOffered& rule : SettingsNotOffered()) {
-    out += fmt::format("- `{}`: `{}` is not offered yet in this version; use `{}`.\n", rule.path,
-                       rule.value, rule.instead);
-  }
   return out;
 }
 

@@ -19,13 +19,8 @@ constexpr std::array<SettingOrder, 6> kOrders = {{
     {"retry.initial_backoff", "retry.max_backoff", "the first wait is the shortest"},
 }};
 
-constexpr std::array<SettingNotOffered, 1> kNotOffered = {{
-    {"delivery.mode", "at-most-once", "exactly-once"},
-}};
-
 }  // namespace
 
 std::span<const SettingOrder> SettingOrders() { return kOrders; }
-std::span<const SettingNotOffered> SettingsNotOffered() { return kNotOffered; }
 
 }  // namespace millrace

@@ -15,14 +15,6 @@ struct SettingOrder {
   std::string_view why;
 };
 
-// `value` of the enum `path` is known and not offered by this version.
-struct SettingNotOffered {
-  std::string_view path;
-  std::string_view value;
-  std::string_view instead;
-};
-
 std::span<const SettingOrder> SettingOrders();
-std::span<const SettingNotOffered> SettingsNotOffered();
 
 }  // namespace millrace

@@ -30,6 +30,7 @@ Status CommitLoop::Settle(SealedUnit* unit) {
     const MonoTime started = parts_.clock.Now();
     const CommitResult result = committer_.Commit(unit->view());
     if (result.outcome == CommitOutcome::kCommitted) {
+      if (result.given_up > 0) parts_.probe.OnUnanswered(result.given_up);
       parts_.probe.OnCommit(unit->outcomes, parts_.clock.WallNow(), parts_.clock.Now() - started);
       parts_.ledger.Committed(unit);
       backoff_.Reset();

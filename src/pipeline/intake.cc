@@ -28,8 +28,12 @@ MonoTime DeadlineOf(const RequestBlock& block, const InferenceRequest& request) 
 
 }  // namespace
 
-Intake::Intake(WorkerParts& parts, Source& source)
-    : parts_(parts), source_(source), decoder_(parts.limits), index_(parts.models) {}
+Intake::Intake(WorkerParts& parts, Source& source, Committer& committer)
+    : parts_(parts), source_(source), decoder_(parts.limits), index_(parts.models) {
+  if (parts.delivery.mode == DeliveryMode::kAtMostOnce) {
+    claims_.emplace(parts.retry, source, committer);
+  }
+}
 
 Status Intake::Start() { return source_.Start(this); }
 
@@ -38,7 +42,10 @@ void Intake::Stop() {
   source_.Wake();
 }
 
-Status Intake::Close() { return source_.Close(); }
+Status Intake::Close() {
+  stop_.store(true, std::memory_order_relaxed);
+  return source_.Close();
+}
 
 Status Intake::Run() {
   Backoff backoff(parts_.retry);
@@ -77,10 +84,10 @@ Status Intake::PollOnce() {
   Status status = source_.Poll(limits, &block->batch);
   if (!note_error_.ok()) status = note_error_;
   block->open_rows.store(1, std::memory_order_relaxed);  // The poll's own hold on the block.
-  if (status.ok() && !block->batch.records.empty()) {
-    CrashPoint("after_poll");
-    Process(block);
-  }
+  if (status.ok() && !block->batch.records.empty()) CrashPoint("after_poll");
+  if (status.ok() && claims_) status = claims_->Take(stop_, &reachable_, &block->batch);
+  if (status.ok() && !block->batch.records.empty()) Process(block);
+  ApplyAdvances();
   parts_.blocks.Release(block, 1);
   return status;
 }
@@ -256,6 +263,14 @@ void Intake::ApplyHolds() {
   }
 }
 
+// Those that the source told while records before them were in hand.
+void Intake::ApplyAdvances() {
+  if (!claims_) return;
+  for (const Claims::Advanced& one : claims_->TakeAdvances()) {
+    OnPositionAdvanced(one.slot, one.position);
+  }
+}
+
 void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
   for (const PartitionAssignment& assignment : partitions) {
     if (assignment.slot.index() >= partitions_.size()) {
@@ -270,6 +285,7 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
     if (parts_.journal != nullptr) {
       parts_.journal->ForgetBefore(assignment.partition.partition, assignment.position);
     }
+    if (claims_) claims_->Open(assignment, done.ok() ? *done : std::vector<OffsetRange>());
     parts_.ledger.Open(assignment, done.ok() ? std::move(*done) : std::vector<OffsetRange>());
   }
   assigned_.fetch_add(partitions.size(), std::memory_order_relaxed);
@@ -280,17 +296,33 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
 }
 
 void Intake::OnRevoked(std::span<const PartitionSlot> partitions) {
-  parts_.ledger.FlushAndWait(partitions, parts_.clock.Now() + kRevokeTimeout);
+  // A worker that stops has waited already.
+  const bool wait_for_all = claims_ && !stop_.load(std::memory_order_relaxed);
+  parts_.ledger.FlushAndWait(
+      partitions, parts_.clock.Now() + kRevokeTimeout,
+      wait_for_all ? Ledger::FlushUntil::kAllIsCommitted : Ledger::FlushUntil::kReadyIsCommitted);
   OnLost(partitions);
 }
 
 void Intake::OnLost(std::span<const PartitionSlot> partitions) {
-  for (const PartitionSlot slot : partitions) parts_.ledger.Close(slot);
+  std::size_t dropped = 0;
+  for (const PartitionSlot slot : partitions) {
+    dropped += parts_.ledger.Close(slot);
+    if (claims_) claims_->Close(slot);
+  }
+  if (claims_ && dropped > 0) {
+    parts_.probe.OnUnanswered(dropped);
+    LogEvent(LogLevel::kWarn, "requests_unanswered",
+             "partitions went before everything that was claimed of them had its outcome; with "
+             "delivery.mode=at-most-once nobody runs it again",
+             {{"records", dropped}});
+  }
   assigned_.fetch_sub(partitions.size(), std::memory_order_relaxed);
   parts_.probe.OnRebalance(assigned_partitions());
 }
 
 void Intake::OnPositionAdvanced(PartitionSlot slot, Offset position) {
+  if (claims_ && !claims_->Advance(slot, position)) return;
   parts_.ledger.Advance(slot, position);
 }
 

@@ -5,7 +5,8 @@
 // same unit of work as its offset. When the log is away the intake backs off and polls again; it
 // never drops and never dead-letters for an outage. A request of an unknown model waits here for
 // repository.allow_missing_for, and is decoded once the model has arrived. When the ledger has no
-// room it stops polling for records and keeps serving the source's events.
+// room it stops polling for records and keeps serving the source's events. At most once, it claims
+// what it has polled before anything else is done with it (pipeline/claims.h).
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,7 @@
 #include "codec/options.h"
 #include "codec/outcome_encoder.h"
 #include "codec/request_decoder.h"
+#include "pipeline/claims.h"
 #include "pipeline/crash_journal.h"
 #include "pipeline/dispatch_queue.h"
 #include "pipeline/ledger.h"
@@ -38,7 +40,7 @@ struct WorkerParts {
   const DeliveryOptions delivery;
   const RetryOptions retry;
   const CodecLimits limits;
-  const std::size_t poll_bytes;  // Of the records of one poll.
+  const std::size_t poll_bytes;    // Of the records of one poll.
   const Millis allow_missing_for;  // 0: unknown models are dead letters at once.
   const ModelTable& models;
   ModelArrivals& arrivals;
@@ -52,7 +54,7 @@ struct WorkerParts {
 
 class Intake final : public Source::Listener {
  public:
-  Intake(WorkerParts& parts, Source& source);
+  Intake(WorkerParts& parts, Source& source, Committer& committer);
 
   // The slot that requests of this tenant will have. Before Start.
   TenantSlot AddTenant(std::string_view tenant_id) { return tenants_.Intern(tenant_id); }
@@ -75,7 +77,8 @@ class Intake final : public Source::Listener {
   // The largest poll. Large enough to fill sixteen batches, small enough that the first row does
   // not wait for the last one's decoding. Its bytes: memory_plan.h.
   static constexpr std::size_t kMaxPollRecords = 1024;
-  // How long one revoke may wait for its prefixes to be committed.
+  // How long one revoke may wait for its prefixes to be committed; at most once for everything that
+  // was claimed of them, for nobody else will run it.
   static constexpr Millis kRevokeTimeout{5'000};
 
  private:
@@ -100,9 +103,11 @@ class Intake final : public Source::Listener {
   // Of the crash journal: what is committed needs no verdict any more.
   void ForgetAnsweredSuspects();
   void ApplyHolds();
+  void ApplyAdvances();
 
   WorkerParts& parts_;
   Source& source_;
+  std::optional<Claims> claims_;  // At most once only.
   RequestDecoder decoder_;
   TenantTable tenants_;
   std::vector<std::int32_t> partitions_;  // Partition number by slot.

@@ -56,28 +56,30 @@ void Ledger::CountLocked(const Partition& partition, bool in) {
   count(&late_, tracker.stuck() ? 0 : partition.loose);
 }
 
-void Ledger::Close(PartitionSlot slot) {
+std::size_t Ledger::Close(PartitionSlot slot) {
   std::unique_lock lock(mutex_);
   // The unit at hand borrows its outcomes: let it settle first.
   ++closing_;
   work_.notify_one();
   settled_.wait(lock, [this] { return sealed_ == 0; });
   --closing_;
-  CloseLocked(slot);
+  return CloseLocked(slot);
 }
 
-void Ledger::CloseLocked(PartitionSlot slot) {
-  if (slot.index() >= partitions_.size()) return;
+std::size_t Ledger::CloseLocked(PartitionSlot slot) {
+  if (slot.index() >= partitions_.size()) return 0;
   Partition& partition = partitions_[slot.index()];
-  if (!partition.tracker.has_value()) return;
+  if (!partition.tracker.has_value()) return 0;
   OffsetTracker& tracker = *partition.tracker;
   MILLRACE_CHECK(tracker.sealed() == 0);
+  const std::size_t dropped = tracker.in_flight();
   CountLocked(partition, false);
   tracker.ForEachFinished([this](Outcome* outcome) { DropLocked(outcome->owner, 1); });
   partition.tracker.reset();
   room_.notify_all();
   work_.notify_all();
   settled_.notify_all();
+  return dropped;
 }
 
 void Ledger::DropLocked(OutcomeChunk* chunk, std::size_t count) {
@@ -382,7 +384,8 @@ void Ledger::Restore(SealedUnit* unit, std::span<const PartitionSlot> lost) {
   settled_.notify_all();
 }
 
-void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadline) {
+void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadline,
+                          FlushUntil until) {
   std::unique_lock lock(mutex_);
   ++flushes_;
   for (const PartitionSlot slot : slots) {  // What is finished out of order goes along.
@@ -398,6 +401,9 @@ void Ledger::FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadlin
     return abandoned_ || std::all_of(slots.begin(), slots.end(), [&](PartitionSlot slot) {
              if (slot.index() >= partitions_.size()) return true;
              const auto& tracker = partitions_[slot.index()].tracker;
+             if (until == FlushUntil::kAllIsCommitted) {
+               return !tracker.has_value() || tracker->in_flight() == 0;
+             }
              return !tracker.has_value() ||
                     (tracker->ready() == 0 && partitions_[slot.index()].loose == 0 &&
                      tracker->sealed() == 0);

@@ -78,10 +78,14 @@ class Ledger {
   // --- Intake thread ---
   // `done`: what is committed beyond the partition's position.
   void Open(const PartitionAssignment& partition, std::vector<OffsetRange> done = {});
-  // Drops everything of the partition that is not committed; late outcomes are dropped on arrival.
-  void Close(PartitionSlot slot);
-  // Waits until what the partitions' prefixes cover is committed, or the deadline. For a revoke.
-  void FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadline);
+  // Drops everything of the partition that is not committed, and says how many records that were;
+  // late outcomes are dropped on arrival.
+  std::size_t Close(PartitionSlot slot);
+  // Waits until what the partitions' prefixes cover is committed, or all that was read of them, or
+  // the deadline. For a revoke.
+  enum class FlushUntil { kReadyIsCommitted, kAllIsCommitted };
+  void FlushAndWait(std::span<const PartitionSlot> slots, MonoTime deadline,
+                    FlushUntil until = FlushUntil::kReadyIsCommitted);
   void Advance(PartitionSlot slot, Offset position);
 
   // How many records may be begun now: waits up to `max_wait` for room for at least one.
@@ -159,7 +163,7 @@ class Ledger {
   void AgeLocked(MonoTime now);
   // What stands in the totals of a partition's tracker. Before and after each change of it.
   void CountLocked(const Partition& partition, bool in);
-  void CloseLocked(PartitionSlot slot);
+  std::size_t CloseLocked(PartitionSlot slot);
   void DropLocked(OutcomeChunk* chunk, std::size_t count);
   void UpdateHoldsLocked(PartitionSlot slot);
   Partition* FindLocked(PartitionSlot slot, Epoch epoch);

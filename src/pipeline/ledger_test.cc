@@ -434,6 +434,34 @@ TEST_F(LedgerTest, FlushCommitsWhatIsFinishedOutOfOrderAndWaitsForNothingElse) {
   ledger.Close(PartitionSlot(0));
 }
 
+TEST_F(LedgerTest, FlushOfAllWaitsForWhatIsOpenAndCloseSaysWhatWasLeft) {
+  Ledger ledger(Options(), clock_, chunks_);
+  Open(ledger, 0, 1);
+  const auto tickets = Read(ledger, 0, 0, 3);
+  const std::vector<PartitionSlot> slots = {PartitionSlot(0)};
+  constexpr auto kAll = Ledger::FlushUntil::kAllIsCommitted;
+  std::thread commits([&] {
+    SealedUnit unit;
+    while (NextUnit(ledger, &unit)) ledger.Committed(&unit);
+  });
+  Finish(ledger, 0, tickets[0]);
+  ledger.FlushAndWait(slots, SystemClock().Now() + Millis(20), kAll);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 2u) << "the deadline ends it";
+  std::thread executor([&] {
+    std::this_thread::sleep_for(Millis(20));
+    Finish(ledger, 0, tickets[2]);
+    Finish(ledger, 0, tickets[1]);
+  });
+  ledger.FlushAndWait(slots, SystemClock().Now() + Millis(60'000), kAll);
+  EXPECT_EQ(ledger.Totals().in_flight_records, 0u);
+  executor.join();
+  Read(ledger, 0, 3, 2);
+  EXPECT_EQ(ledger.Close(PartitionSlot(0)), 2u);
+  EXPECT_EQ(ledger.Close(PartitionSlot(0)), 0u);
+  ledger.StopCommits();
+  commits.join();
+}
+
 // What the commit thread of the test below keeps, as a log would.
 struct Kept {
   std::mutex mutex;

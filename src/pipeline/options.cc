@@ -13,7 +13,8 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
   set.Enum("delivery.mode", &options.mode, {"exactly-once", "at-least-once", "at-most-once"},
            "What happens to outcomes when a worker fails. `exactly-once`: each request gets one "
            "outcome, committed together with its offset. `at-least-once` (Kafka): outcomes first, "
-           "offsets after; a crash repeats some. `at-most-once` is not offered by this version.");
+           "offsets after; a crash repeats some. `at-most-once`: offsets first, then requests run; "
+           "a crash leaves some without an outcome, and none gets two.");
   set.Duration("delivery.commit_interval", &options.commit_interval, Millis(1), Millis(60'000),
                "Longest time that a finished outcome waits for its unit of work to be committed; "
                "longer means fewer, larger commits and later results.");
@@ -37,8 +38,8 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
             "memory.budget. At least 64KiB.");
   set.Bool("delivery.commit_beyond", &options.commit_beyond,
            "Commit the outcomes behind a request that takes long, in the order of each key, and "
-           "note their offsets beside the committed position (the metadata of a Kafka offset). "
-           "Off: they wait for it.");
+           "note their offsets beside the committed position (the metadata of a Kafka offset); "
+           "at-most-once has nothing to note. Off: they wait for it.");
   set.Enum("delivery.expired", &options.expired, {"dead-letter", "result"},
            "What becomes of a request whose deadline passes before it is run: a dead letter "
            "`expired`, or a result with status `expired` and no output.");

@@ -149,7 +149,13 @@ void Probe::OnRowTimes(ModelSlot slot, Nanos queued, Nanos total, std::size_t ro
   model.total->ObserveN(Count(total), rows);
 }
 
-// Dead letters are rare next to results; finding the series by name is fine.
+void Probe::OnUnanswered(std::size_t requests) {
+  registry_
+      .GetCounter("millrace_unanswered_requests_total",
+                  "Requests that were claimed and given up (delivery.mode=at-most-once).")
+      ->Add(requests);
+}
+
 void Probe::OnExpired(ModelSlot slot, std::size_t count) {
   models_[slot.index()].expired->Add(count);
 }
@@ -164,6 +170,7 @@ void Probe::OnReturned(ModelSlot slot, std::size_t rows) {
   models_[slot.index()].returned->Add(rows);
 }
 
+// Dead letters are rare next to results; finding the series by name is fine.
 void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
   registry_
       .GetCounter(

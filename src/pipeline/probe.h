@@ -59,6 +59,8 @@ class Probe {
   // --- Any thread ---
   // `model_id` empty: not known, or not one of ours (labels stay bounded).
   void OnDeadLetter(FailureReason reason, std::string_view model_id);
+  // At most once: requests that nobody will answer any more, or whose outcome may be missing.
+  void OnUnanswered(std::size_t requests);
 
   // --- Commit thread ---
   void OnCommit(const std::vector<const Outcome*>& outcomes, WallMillis now, Nanos duration);

@@ -108,7 +108,7 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              queue_,
              ledger_,
              options.journal},
-      intake_(parts_, *log_.source),
+      intake_(parts_, *log_.source, *log_.committer),
       commits_(parts_, *log_.committer) {
   for (const ServedModel* model : models_.models()) AddModel(*model);
   for (const auto& [id, tenant] : options_.tenants) {
@@ -198,10 +198,14 @@ void Worker::Leave() {
   const bool drained = ledger_.WaitDrained(deadline, intake_.waiting());
   if (!drained) {
     const LedgerTotals left = ledger_.Totals();
-    LogEvent(
-        LogLevel::kWarn, "drain_incomplete",
-        "left the group before everything read had its outcome; the next worker reads it again",
-        {{"records", std::to_string(left.in_flight_records)}});
+    const bool read_again = options_.delivery.mode != DeliveryMode::kAtMostOnce;
+    LogEvent(LogLevel::kWarn, "drain_incomplete",
+             read_again
+                 ? "left the group before everything read had its outcome; the next worker reads "
+                   "it again"
+                 : "left the group before everything read had its outcome; with "
+                   "delivery.mode=at-most-once nobody reads it again",
+             {{"records", std::to_string(left.in_flight_records)}});
     queue_.Abandon();
     commits_.GiveUp();
     abandoned_.store(true);

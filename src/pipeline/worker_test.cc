@@ -88,7 +88,8 @@ class WorkerTest : public ::testing::Test {
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
     ModelTable models;
     models.Add({std::move(loaded).value(), policy_, run_limit_});
-    Result<WorkerLog> log = log_->OpenWorker({.group = "g", .topics = options_.topics});
+    Result<WorkerLog> log =
+        log_->OpenWorker({.group = "g", .topics = options_.topics, .mode = options_.delivery.mode});
     EXPECT_TRUE(log.ok()) << log.status().ToString();
     return std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value(),
                                     std::move(models));
@@ -146,6 +147,17 @@ class WorkerTest : public ::testing::Test {
     std::vector<std::string> keys;
     ForEach(topic, [&](const Record& record) { keys.emplace_back(record.key); });
     return keys;
+  }
+
+  // Requests at or above the group's positions.
+  std::int64_t Unclaimed() {
+    std::int64_t unclaimed = 0;
+    const auto committed = log_->CommittedOffsets("g", options_.topics.requests).value();
+    const std::vector<TopicInfo> topics = log_->DescribeTopics({options_.topics.requests}).value();
+    for (const PartitionInfo& partition : topics.front().partitions) {
+      unclaimed += partition.end.value() - committed.at(partition.partition).position.value();
+    }
+    return unclaimed;
   }
 
   template <class F>
@@ -451,6 +463,49 @@ TEST_F(WorkerTest, RunThatNeverEndsDoesNotOutliveTheDrainDeadline) {
   EXPECT_TRUE(worker->Wait().ok());
   for (const std::string& key : Keys(options_.topics.results)) EXPECT_NE(key, "r-1");
   EXPECT_EQ(Keys(options_.topics.dlq).size(), 0u) << "leaving is no reason for a dead letter";
+}
+
+TEST_F(WorkerTest, AtMostOnceAnswersEachRequestOnceToo) {
+  options_.delivery.mode = DeliveryMode::kAtMostOnce;
+  for (int round = 0; round < 3; ++round) {
+    Send(100 + round * 2000, 2000);
+    std::unique_ptr<Worker> worker = NewWorker();
+    ASSERT_TRUE(worker->Start().ok());
+    WaitCommitted(static_cast<std::uint64_t>(2000 * (round + 1)));
+    EXPECT_EQ(Unclaimed(), 0);
+    worker->RequestStop();
+    ASSERT_TRUE(worker->Wait().ok());
+  }
+  const std::vector<std::string> keys = Keys(options_.topics.results);
+  EXPECT_EQ(keys.size(), 6000u);
+  EXPECT_EQ(std::set<std::string>(keys.begin(), keys.end()).size(), 6000u);
+}
+
+TEST_F(WorkerTest, AtMostOnceNobodyRunsAgainWhatWasClaimed) {
+  options_.delivery.mode = DeliveryMode::kAtMostOnce;
+  options_.delivery.drain_timeout = Millis(200);
+  Send(-1, 1);  // Number -1 hangs until it is terminated.
+  Send(100, 500);
+  std::unique_ptr<Worker> worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  while (Unclaimed() > 0) std::this_thread::sleep_for(Millis(1));
+  EXPECT_LT(Keys(options_.topics.results).size(), 501u);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  const std::vector<std::string> answered = Keys(options_.topics.results);
+  EXPECT_LT(answered.size(), 501u);
+  EXPECT_EQ(registry_.SumCounters("millrace_unanswered_requests_total"), 501 - answered.size());
+  Send(1000, 100);
+  const std::uint64_t before = Committed();
+  worker.reset();
+  worker = NewWorker();
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(before + 100);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
+  const std::vector<std::string> keys = Keys(options_.topics.results);
+  EXPECT_EQ(keys.size(), answered.size() + 100);
+  EXPECT_EQ(std::set<std::string>(keys.begin(), keys.end()).size(), keys.size());
 }
 
 TEST_F(WorkerTest, AllocatesNothingPerRecord) {

@@ -3,7 +3,12 @@
 // A unit of work is every output record of a run of input offsets together with the position after
 // them. It becomes visible to readers atomically. Kafka does it with a transaction, the local log
 // with one SQL transaction; nothing else in the program knows what a transaction is. One thread,
-// the commit thread, calls it. Only pipeline/ starts, commits or aborts a unit of work.
+// the commit thread, calls it, but for Claim. Only pipeline/ starts, commits or aborts a unit of
+// work.
+//
+// With delivery.mode=at-most-once the two halves come apart: Claim makes positions durable before
+// their records run, on the intake thread, and a unit of work is its outputs alone. Nobody but
+// Claim moves a position then, so that none can go back.
 #pragma once
 
 #include <span>
@@ -47,6 +52,9 @@ struct CommitResult {
   CommitOutcome outcome = CommitOutcome::kCommitted;
   Status status;                    // Why, when not committed.
   std::vector<PartitionSlot> lost;  // With kLost.
+  // With kCommitted, at most once: outputs that may or may not be visible. To write them again
+  // could double them, so nobody does.
+  std::size_t given_up = 0;
 };
 
 class Committer {
@@ -58,6 +66,20 @@ class Committer {
   virtual void Stage(std::span<const OutputRecord* const> outputs) { static_cast<void>(outputs); }
   // Whatever it answers, nothing is staged or borrowed afterwards.
   virtual CommitResult Commit(const UnitOfWork& unit) = 0;
+
+  // At most once only: moves the group's positions from base to next, and nothing else. The intake
+  // thread calls it, at any time, also while the commit thread is inside Commit.
+  //   kCommitted  taken: whatever happens now, nobody reads what is below `next` again
+  //   kUnknown    still under way: ask again with the same positions, and poll nothing before
+  //   kRetry      over, and not known to be taken: serve the source, ask again with what is ours
+  //   kLost       nothing was asked of the log, for `lost` partitions are not ours any more
+  //   kFatal      this worker cannot go on
+  virtual CommitResult Claim(std::span<const PartitionPosition> positions) {
+    static_cast<void>(positions);
+    return {CommitOutcome::kFatal,
+            Status(StatusCode::kUnsupported, "this log was not opened for at-most-once"),
+            {}};
+  }
 };
 
 }  // namespace millrace

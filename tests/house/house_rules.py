@@ -226,7 +226,7 @@ def headers_say_what_they_are(root):
 
 def only_pipeline_commits(root):
     pattern = re.compile(r"\b(UnitOfWork|CommitResult)\b"
-                         r"|(?i:committer\w*(\(\))?)\s*(\.|->)\s*Commit\(")
+                         r"|(?i:committer\w*(\(\))?)\s*(\.|->)\s*(Commit|Claim)\(")
     for path, module, text in source_files(root):
         if module not in ("pipeline", "transport"):
             yield from matching_lines(pattern, path, code_only(text), "only pipeline commits")

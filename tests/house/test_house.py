@@ -102,6 +102,8 @@ PLANTED = [
     (house.headers_say_what_they_are, "src/base/a.h", "// A.\nint x;\n", "no #pragma once"),
     (house.only_pipeline_commits, "src/app/a.cc", "void F() { committer->Commit(u); }\n",
      "src/app/a.cc:1: only pipeline commits"),
+    (house.only_pipeline_commits, "src/app/a.cc", "void F() { committer_.Claim(p); }\n",
+     "only pipeline commits"),
     (house.only_pipeline_commits, "src/app/a.cc", "UnitOfWork unit;\n", "commits: UnitOfWork"),
     (house.pure_modules_stay_pure, "src/scheduler/a.cc", "auto t = steady_clock::now();\n",
      "src/scheduler/a.cc:1:"),

@@ -46,14 +46,14 @@ def test_check_lists_every_error_and_exits_3(run_millrace, settings):
 
 
 def test_check_answers_in_json(run_millrace, settings):
-    path = settings("delivery: {mode: at-most-once}\n")
+    path = settings("delivery: {mode: at-most-twice}\n")
     done = run_millrace(["config", "check", "-c", path, "-o", "json"], check=False)
     assert done.returncode == 3
     answer = json.loads(done.stdout)
     assert answer["ok"] is False
     assert answer["warnings"] == []
     assert len(answer["errors"]) == 1
-    assert "not offered yet in this version; use exactly-once" in answer["errors"][0]
+    assert "expected one of exactly-once, at-least-once, at-most-once" in answer["errors"][0]
 
 
 def test_other_commands_refuse_wrong_settings_with_3(run_millrace):

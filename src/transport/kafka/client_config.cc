@@ -190,6 +190,11 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
       Put(kProducer, properties);
       PutWriteQueue(spec.memory, properties);
       return;
+    case ClientRole::kPatientProducer:
+      Put(kProducer, properties);
+      // One that is given up may have been written or not, and nobody can find out.
+      (*properties)["message.timeout.ms"] = "0";
+      return;
     case ClientRole::kAdmin:
       return;
   }
@@ -198,8 +203,9 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
 void PutDecided(const KafkaOptions& options, const ClientSpec& spec,
                 std::map<std::string, std::string>* properties) {
   (*properties)["bootstrap.servers"] = options.brokers;
-  const bool producer =
-      spec.role == ClientRole::kProducer || spec.role == ClientRole::kTransactionalProducer;
+  const bool producer = spec.role == ClientRole::kProducer ||
+                        spec.role == ClientRole::kPatientProducer ||
+                        spec.role == ClientRole::kTransactionalProducer;
   const bool reader = spec.role == ClientRole::kReader || spec.role == ClientRole::kGroupConsumer;
   const auto put = [&](std::string_view name) {
     const Decided& decided = *FindDecided(name);

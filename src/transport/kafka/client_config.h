@@ -19,7 +19,14 @@
 
 namespace millrace::kafka {
 
-enum class ClientRole { kGroupConsumer, kTransactionalProducer, kProducer, kReader, kAdmin };
+enum class ClientRole {
+  kGroupConsumer,
+  kTransactionalProducer,
+  kProducer,
+  kPatientProducer,  // Its records wait for the cluster for as long as it takes.
+  kReader,
+  kAdmin,
+};
 
 struct ClientSpec {
   ClientRole role = ClientRole::kAdmin;

@@ -135,6 +135,15 @@ TEST(ClientConfigTest, WeakensAGuaranteeOnlyWhenToldToAndSaysSo) {
   EXPECT_EQ(Of(ClientRole::kGroupConsumer, options).at("isolation.level"), "read_uncommitted");
 }
 
+TEST(ClientConfigTest, OutcomesThatMayNotComeTwiceAreNeverGivenUpForTime) {
+  const auto properties = Of(ClientRole::kPatientProducer, {});
+  EXPECT_EQ(properties.at("message.timeout.ms"), "0");
+  EXPECT_EQ(properties.at("enable.idempotence"), "true");
+  EXPECT_EQ(properties.at("acks"), "-1");
+  EXPECT_EQ(properties.at("partitioner"), "murmur2_random");
+  EXPECT_FALSE(Of(ClientRole::kProducer, {}).contains("message.timeout.ms"));
+}
+
 TEST(ClientConfigTest, NamesAPropertyThatDoesNotExist) {
   const Status status = Check(With("fetch.wait.max", "7"));
   EXPECT_EQ(status.code(), StatusCode::kConfiguration);

@@ -18,17 +18,6 @@ namespace {
 // How long one call may wait for the cluster before it answers that it has to be asked again.
 constexpr Millis kAskTimeout{5'000};
 
-PartitionListPtr ListOf(const std::string& topic, std::span<const PartitionPosition> positions) {
-  PartitionListPtr list = NewPartitionList(positions.size());
-  for (const PartitionPosition& position : positions) {
-    rd_kafka_topic_partition_t* const element =
-        rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), position.slot.value());
-    element->offset = position.next.value();
-    SetNote(position.note, element);
-  }
-  return list;
-}
-
 class TransactionalCommitter final : public Committer {
  public:
   TransactionalCommitter(const KafkaOptions& kafka, const WorkerLogOptions& options,
@@ -149,7 +138,7 @@ CommitResult TransactionalCommitter::Lost(std::vector<PartitionSlot> gone) {
 CommitResult TransactionalCommitter::RunTransaction(const UnitOfWork& unit) {
   CrashPoint("before_commit");
   producer_->Write(unit.outputs.subspan(std::exchange(staged_, 0)));
-  const PartitionListPtr offsets = ListOf(member_->requests, unit.positions);
+  const PartitionListPtr offsets = PositionList(member_->requests, unit.positions);
   TransactionResult result = producer_->Commit(offsets.get(), *member_);
   const bool tainted = producer_->tainted();
   if (result.end == TransactionEnd::kBroken) return Broken(result);
@@ -287,7 +276,8 @@ class AtLeastOnceCommitter final : public Committer {
       EndProducer();
       return {CommitOutcome::kRetry, std::move(status), {}};
     }
-    const PartitionListPtr offsets = ListOf(member_->requests, unit.positions);
+    CrashPoint("before_send_offsets");
+    const PartitionListPtr offsets = PositionList(member_->requests, unit.positions);
     status =
         StatusOf(rd_kafka_commit(member_->client.get(), offsets.get(), 0), "committing offsets");
     if (!status.ok()) return {CommitOutcome::kRetry, std::move(status), {}};

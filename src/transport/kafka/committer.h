@@ -7,6 +7,8 @@
 //   fenced            another worker has this slot: this one stops; or the coordinator gave up on a
 //                     transaction that took longer than its timeout: a new life, as above
 // At least once: outcomes, then offsets, with nothing that ties them together.
+// At most once: offsets, then the records run, then outcomes. What was written cannot be called
+// back, so a unit whose first outcome was queued is seen through with the producer that has it.
 #pragma once
 
 #include <memory>
@@ -33,5 +35,10 @@ Result<std::unique_ptr<Committer>> NewAtLeastOnceCommitter(const KafkaOptions& k
                                                            const WorkerLogOptions& options,
                                                            const OutputLimits& limits,
                                                            std::shared_ptr<Membership> member);
+
+Result<std::unique_ptr<Committer>> NewAtMostOnceCommitter(const KafkaOptions& kafka,
+                                                          const WorkerLogOptions& options,
+                                                          const OutputLimits& limits,
+                                                          std::shared_ptr<Membership> member);
 
 }  // namespace millrace::kafka

@@ -22,6 +22,8 @@ namespace {
 // last commit, whose markers are still being written then: a transaction that begins earlier waits
 // 20 ms in the client.
 constexpr Millis kMinCommitInterval{5};
+// A claim that got no answer is sent again after this; the client's default is a minute.
+constexpr const char* kClaimSocketTimeout = "10000";
 constexpr std::int32_t kSafeReplicas = 3;
 constexpr std::int32_t kSafeInsync = 2;
 
@@ -120,9 +122,6 @@ OutputLimits LimitsOf(const std::vector<TopicInfo>& topics, const TopicOptions& 
 }
 
 Result<WorkerLog> KafkaLog::OpenWorker(const WorkerLogOptions& options) {
-  if (options.mode == DeliveryMode::kAtMostOnce) {
-    return Status(StatusCode::kConfiguration, "delivery.mode at-most-once is not offered on Kafka");
-  }
   std::vector<std::string> told;  // The warnings were given when the log was opened.
   MILLRACE_RETURN_IF_ERROR(CheckProperties(options_, options.transaction_timeout, &told));
   auto topics = CheckTopics(options);
@@ -132,12 +131,18 @@ Result<WorkerLog> KafkaLog::OpenWorker(const WorkerLogOptions& options) {
   auto member = std::make_shared<Membership>();
   member->group = options.group;
   member->requests = options.topics.requests;
-  auto source = KafkaSource::Open(options_, options.memory, member);
+  KafkaOptions kafka = options_;
+  if (options.mode == DeliveryMode::kAtMostOnce) {
+    kafka.properties.try_emplace("socket.timeout.ms", kClaimSocketTimeout);
+  }
+  auto source = KafkaSource::Open(kafka, options.memory, member);
   if (!source.ok()) return source.status();
   WorkerLog worker;
   worker.source = std::move(*source);
   Result<std::unique_ptr<Committer>> committer = Status(StatusCode::kInternal, "not made");
-  if (options.mode == DeliveryMode::kExactlyOnce) {
+  if (options.mode == DeliveryMode::kAtMostOnce) {
+    committer = NewAtMostOnceCommitter(options_, options, limits, member);
+  } else if (options.mode == DeliveryMode::kExactlyOnce) {
     auto slot = SlotLease::Take(options_.slot, options_.brokers + "/" + options.group);
     if (!slot.ok()) return slot.status();
     LogEvent(LogLevel::kInfo, "slot_taken", "transactions of this worker are called",

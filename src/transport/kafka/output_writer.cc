@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
+
 #include "base/crash_point.h"
 #include "transport/kafka/client_events.h"
 #include "transport/kafka/error.h"
@@ -11,6 +13,8 @@ namespace {
 
 // Added to a dead letter whose value had to be cut to fit the topic.
 constexpr std::string_view kTruncatedFrom = "original_value_bytes";
+// A payload is, until its delivery report.
+constexpr int kBorrowed = 0;
 
 }  // namespace
 
@@ -22,6 +26,7 @@ void OutputWriter::Register(rd_kafka_conf_t* conf) {
 Status OutputWriter::Attach(rd_kafka_t* producer) {
   producer_ = producer;
   delivery_error_ = Status();
+  failures_.clear();
   const std::array<const std::string*, kOutputTopics> names = {&topics_.results, &topics_.dlq};
   for (std::size_t i = 0; i < kOutputTopics; ++i) {
     handles_[i].reset(rd_kafka_topic_new(producer, names[i]->c_str(), nullptr));
@@ -35,15 +40,21 @@ void OutputWriter::Detach() {
   producer_ = nullptr;
 }
 
-Status OutputWriter::Write(std::span<const OutputRecord* const> outputs, MonoTime deadline) {
+rd_kafka_resp_err_t OutputWriter::WriteWithRoom(const OutputRecord& output, int flags, void* mark,
+                                                MonoTime deadline) {
   constexpr int kRoomWaitMs = 10;
+  rd_kafka_resp_err_t error = WriteOne(output, flags, mark);
+  while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL && SystemClock().Now() < deadline) {
+    rd_kafka_poll(producer_, kRoomWaitMs);
+    error = WriteOne(output, flags, mark);
+  }
+  return error;
+}
+
+Status OutputWriter::Write(std::span<const OutputRecord* const> outputs, MonoTime deadline) {
   bool first = true;
   for (const OutputRecord* output : outputs) {
-    rd_kafka_resp_err_t error = WriteOne(*output);
-    while (error == RD_KAFKA_RESP_ERR__QUEUE_FULL && SystemClock().Now() < deadline) {
-      rd_kafka_poll(producer_, kRoomWaitMs);
-      error = WriteOne(*output);
-    }
+    const rd_kafka_resp_err_t error = WriteWithRoom(*output, kBorrowed, nullptr, deadline);
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return StatusOf(error, "writing an outcome");
     if (first) CrashPoint("first_produced");
     first = false;
@@ -51,6 +62,12 @@ Status OutputWriter::Write(std::span<const OutputRecord* const> outputs, MonoTim
   // Frees what the log has taken meanwhile, for the next records to use while it is in the cache.
   rd_kafka_poll(producer_, 0);
   return {};
+}
+
+Status OutputWriter::WriteCopy(const OutputRecord& output, std::size_t number, MonoTime deadline) {
+  // Never null, which says that nobody asks.
+  void* const mark = reinterpret_cast<void*>(static_cast<std::uintptr_t>(number) + 1);
+  return StatusOf(WriteWithRoom(output, RD_KAFKA_MSG_F_COPY, mark, deadline), "writing an outcome");
 }
 
 std::string_view OutputWriter::ValueThatFits(const OutputRecord& output) const {
@@ -61,7 +78,7 @@ std::string_view OutputWriter::ValueThatFits(const OutputRecord& output) const {
   return value.substr(0, value.size() - std::min(over, value.size()));
 }
 
-rd_kafka_resp_err_t OutputWriter::WriteOne(const OutputRecord& output) {
+rd_kafka_resp_err_t OutputWriter::WriteOne(const OutputRecord& output, int flags, void* mark) {
   const std::string_view key = output.Key();
   const std::string_view value = ValueThatFits(output);
   HeadersPtr headers(rd_kafka_headers_new(8));
@@ -77,7 +94,7 @@ rd_kafka_resp_err_t OutputWriter::WriteOne(const OutputRecord& output) {
                         static_cast<ssize_t>(kTruncatedFrom.size()), size.data(),
                         static_cast<ssize_t>(size.size()));
   }
-  std::array<rd_kafka_vu_t, 6> fields;
+  std::array<rd_kafka_vu_t, 7> fields;
   fields[0].vtype = RD_KAFKA_VTYPE_RKT;
   fields[0].u.rkt = handles_[static_cast<std::size_t>(output.topic)].get();
   fields[1].vtype = RD_KAFKA_VTYPE_KEY;
@@ -89,9 +106,11 @@ rd_kafka_resp_err_t OutputWriter::WriteOne(const OutputRecord& output) {
   fields[3].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
   fields[3].u.i64 = output.timestamp;
   fields[4].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
-  fields[4].u.i = 0;  // Borrowed until the delivery report.
+  fields[4].u.i = flags;
   fields[5].vtype = RD_KAFKA_VTYPE_HEADERS;
   fields[5].u.headers = headers.get();
+  fields[6].vtype = RD_KAFKA_VTYPE_OPAQUE;
+  fields[6].u.ptr = mark;
   const ErrorPtr error(rd_kafka_produceva(producer_, fields.data(), fields.size()));
   if (error != nullptr) return rd_kafka_error_code(error.get());
   static_cast<void>(headers.release());  // Now the producer's.
@@ -106,6 +125,12 @@ void OutputWriter::OnDelivery(rd_kafka_t*, const rd_kafka_message_t* message, vo
     return;
   }
   auto* const self = ClientEvents::OwnerOf<OutputWriter>(opaque);
+  if (message->_private != nullptr) {
+    const bool refused = rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+    const auto number =
+        static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(message->_private) - 1);
+    self->failures_.push_back({number, !refused});
+  }
   if (!self->delivery_error_.ok()) return;
   self->delivery_error_ =
       StatusOf(message->err, fmt::format("writing to {} partition {}",

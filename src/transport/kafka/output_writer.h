@@ -2,13 +2,16 @@
 //
 // A payload stays borrowed until its delivery report, so the outcomes of a unit must outlive the
 // producer's work on it: after a flush, a commit, an abort or the producer's end nothing is
-// borrowed. Internal to transport/kafka. One thread at a time; delivery reports arrive on the
-// thread that polls the producer, which is the same one.
+// borrowed. WriteCopy borrows nothing and tells what became of each record: for whoever cannot call
+// a record back and must not write it twice. Internal to transport/kafka. One thread at a time;
+// delivery reports arrive on the thread that polls the producer, which is the same one.
 #pragma once
 
 #include <array>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -43,9 +46,21 @@ class OutputWriter {
   // The first failed delivery since the last call; OK when there was none.
   Status TakeDeliveryError();
 
+  // Queues one output, which may go afterwards.
+  Status WriteCopy(const OutputRecord& output, std::size_t number, MonoTime deadline);
+  // Deliveries of such outputs that failed since the last call.
+  struct Failure {
+    std::size_t number = 0;
+    bool maybe_written = false;  // The cluster did not say no.
+  };
+  std::vector<Failure> TakeFailures() { return std::exchange(failures_, {}); }
+
  private:
   static void OnDelivery(rd_kafka_t* producer, const rd_kafka_message_t* message, void* opaque);
-  rd_kafka_resp_err_t WriteOne(const OutputRecord& output);
+  // Waits for room in the producer's queue until `deadline`.
+  rd_kafka_resp_err_t WriteWithRoom(const OutputRecord& output, int flags, void* mark,
+                                    MonoTime deadline);
+  rd_kafka_resp_err_t WriteOne(const OutputRecord& output, int flags, void* mark);
   // The part of a dead letter's value that the topic takes; all of it, as a rule.
   std::string_view ValueThatFits(const OutputRecord& output) const;
 
@@ -54,6 +69,7 @@ class OutputWriter {
   rd_kafka_t* producer_ = nullptr;
   std::array<TopicPtr, kOutputTopics> handles_;
   Status delivery_error_;
+  std::vector<Failure> failures_;
 };
 
 }  // namespace millrace::kafka

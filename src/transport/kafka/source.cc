@@ -71,6 +71,12 @@ KafkaSource::~KafkaSource() {
     if (membership_->client != nullptr) Forward(static_cast<std::int32_t>(i), false);
   }
   queue_.Close();
+  if (abandoned_) {
+    // Its threads go on until the process ends, and may look at what they were given; in silence.
+    rd_kafka_set_log_level(membership_->client.get(), 0);
+    static_cast<void>(new std::shared_ptr<Membership>(membership_));
+    return;
+  }
   membership_->client.reset();
 }
 
@@ -443,9 +449,28 @@ Status KafkaSource::Close() {
   if (closed_ || membership_->client == nullptr) return {};
   closed_ = true;
   if (listener_ == nullptr) return {};
+  if (membership_->claiming) return Abandon();
   if (leaves_) LeaveGroup();
   // Serves the rebalance that takes the rest away, on this thread.
   return StatusOf(rd_kafka_consumer_close(membership_->client.get()), "leaving the group");
+}
+
+// In an outage, the client waits a minute and more for the answer to a commit before it closes or
+// is destroyed, and can be told of no other time.
+Status KafkaSource::Abandon() {
+  abandoned_ = true;
+  std::vector<PartitionSlot> opened;
+  for (std::size_t i = 0; i < partitions_.size(); ++i) {
+    if (!partitions_[i].assigned) continue;
+    const auto number = static_cast<std::int32_t>(i);
+    if (partitions_[i].opened) opened.push_back(SlotOf(number));
+    Drop(number);
+  }
+  if (!opened.empty()) listener_->OnRevoked(opened);
+  for (const PartitionSlot slot : opened) membership_->assignment.Close(slot);
+  return {StatusCode::kUnavailable,
+          "leaving the group: the cluster has not answered a claim, so this worker left without a "
+          "word; the group misses it after its session"};
 }
 
 }  // namespace millrace::kafka

@@ -60,6 +60,8 @@ class KafkaSource final : public Source {
                           rd_kafka_topic_partition_list_t* list, void* opaque);
   void Assign(rd_kafka_topic_partition_list_t* list);
   void Revoke(rd_kafka_topic_partition_list_t* list);
+  // Closes without the client, which is left to the end of the process.
+  Status Abandon();
 
   Status ServeEvents();
   Status EventError(const rd_kafka_message_t& event);
@@ -82,6 +84,7 @@ class KafkaSource final : public Source {
   // The intake thread's.
   Listener* listener_ = nullptr;
   bool closed_ = false;
+  bool abandoned_ = false;
   bool joined_ = false;  // A first assignment came.
   bool leaves_ = false;  // When closed, though it is a static member.
   std::vector<Partition> partitions_;

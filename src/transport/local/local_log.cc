@@ -91,16 +91,16 @@ class LocalLog final : public Log {
   Result<std::unique_ptr<Reader>> NewReader() override { return local::NewReader(context_); }
 
   Result<WorkerLog> OpenWorker(const WorkerLogOptions& options) override {
-    if (options.mode != DeliveryMode::kExactlyOnce) {
+    if (options.mode == DeliveryMode::kAtLeastOnce) {
       return Status(StatusCode::kConfiguration,
-                    "delivery.mode: the local log offers exactly-once only, which costs nothing "
-                    "more there");
+                    "delivery.mode: the local log does not offer at-least-once: exactly-once costs "
+                    "nothing more there");
     }
     auto membership = Join(context_, options.group, options.topics);
     if (!membership.ok()) return membership.status();
     auto source = NewSource(context_, *membership, options.memory);
     if (!source.ok()) return source.status();
-    auto committer = NewCommitter(context_, *membership, options.memory);
+    auto committer = NewCommitter(context_, *membership, options.mode, options.memory);
     if (!committer.ok()) return committer.status();
     maintenance_.StartRetention();
     WorkerLog worker;

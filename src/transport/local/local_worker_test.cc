@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 #include <sqlite3.h>
 
+#include <thread>
+
 #include "transport/local/local_log.h"
 #include "transport/local/local_log_testing.h"
 
@@ -20,7 +22,7 @@ class LocalWorkerTest : public testing::Test {
   }
 
   void Join() {
-    auto worker = log_->OpenWorker({.group = "g"});
+    auto worker = log_->OpenWorker({.group = "g", .mode = mode_});
     ASSERT_TRUE(worker.ok()) << worker.status().ToString();
     worker_ = std::move(*worker);
     listener_ = NotingListener();
@@ -60,6 +62,7 @@ class LocalWorkerTest : public testing::Test {
   }
 
   using Counts = std::map<std::int32_t, int>;
+  DeliveryMode mode_ = DeliveryMode::kExactlyOnce;
   TempDir dir_;
   std::unique_ptr<Log> log_;
   NotingListener listener_;
@@ -258,6 +261,101 @@ TEST_F(LocalWorkerTest, RevokesAtCloseAndMayStillCommitThen) {
 
 TEST_F(LocalWorkerTest, AnEmptyUnitIsNoTransaction) {
   EXPECT_EQ(worker_.committer->Commit({}).outcome, CommitOutcome::kCommitted);
+}
+
+TEST_F(LocalWorkerTest, ClaimsOnlyWhenOpenedForIt) {
+  UnitBuilder unit;
+  unit.Position(0, 1);
+  EXPECT_EQ(worker_.committer->Claim(unit.unit().positions).outcome, CommitOutcome::kFatal);
+  const auto refused = log_->OpenWorker({.group = "h", .mode = DeliveryMode::kAtLeastOnce});
+  EXPECT_EQ(refused.status().code(), StatusCode::kConfiguration);
+}
+
+class LocalAtMostOnceTest : public LocalWorkerTest {
+ protected:
+  LocalAtMostOnceTest() { mode_ = DeliveryMode::kAtMostOnce; }
+
+  CommitResult Claim(const UnitBuilder& unit) {
+    return worker_.committer->Claim(unit.unit().positions);
+  }
+  Offset Committed(std::int32_t partition) {
+    return log_->CommittedOffsets("g", kRequests)->at(partition).position;
+  }
+};
+
+TEST_F(LocalAtMostOnceTest, ClaimMovesPositionsAndUnitsAreTheirOutputsAlone) {
+  AppendTo(0, 5);
+  UnitBuilder unit;
+  unit.Output(OutputTopic::kResults, "r", "v").Position(0, 5).Position(1, 0);
+  ASSERT_EQ(Claim(unit).outcome, CommitOutcome::kCommitted);
+  EXPECT_EQ(Committed(0), Offset(5));
+  EXPECT_TRUE(ReadAll(*log_, kResults).empty());
+  UnitBuilder later;  // The intake is ahead of the units.
+  later.Position(0, 9, 1, 5);
+  ASSERT_EQ(Claim(later).outcome, CommitOutcome::kCommitted);
+  ASSERT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
+  EXPECT_EQ(ReadAll(*log_, kResults).size(), 1u);
+  EXPECT_EQ(Committed(0), Offset(9));
+}
+
+TEST_F(LocalAtMostOnceTest, ClaimThatWasTakenMayBeAskedForAgain) {
+  AppendTo(0, 5);
+  UnitBuilder first;
+  first.Position(0, 3);
+  ASSERT_EQ(Claim(first).outcome, CommitOutcome::kCommitted);
+  // The answer was lost, and more was read meanwhile.
+  UnitBuilder more;
+  more.Position(0, 5).Position(1, 2);
+  EXPECT_EQ(Claim(more).outcome, CommitOutcome::kCommitted);
+  EXPECT_EQ(Claim(more).outcome, CommitOutcome::kCommitted);
+  EXPECT_EQ(Committed(0), Offset(5));
+  EXPECT_EQ(Claim(first).outcome, CommitOutcome::kFatal) << "a claim never goes back";
+  EXPECT_EQ(Committed(0), Offset(5));
+}
+
+TEST_F(LocalAtMostOnceTest, ClaimsNothingOfAnotherEpochOrWhenFenced) {
+  UnitBuilder other_epoch;
+  other_epoch.Position(2, 4, /*epoch=*/7);
+  const CommitResult lost = Claim(other_epoch);
+  EXPECT_EQ(lost.outcome, CommitOutcome::kLost);
+  EXPECT_EQ(lost.lost, std::vector<PartitionSlot>{PartitionSlot(2)});
+  std::filesystem::remove(dir_.path() + "/group-g.lock");
+  auto second_log = OpenLog(dir_.path());
+  ASSERT_TRUE(second_log->OpenWorker({.group = "g", .mode = mode_}).ok());
+  UnitBuilder unit;
+  unit.Output(OutputTopic::kResults, "r", "v").Position(0, 1);
+  const CommitResult fenced = Claim(unit);
+  EXPECT_EQ(fenced.outcome, CommitOutcome::kFatal);
+  EXPECT_EQ(fenced.status.code(), StatusCode::kFenced);
+  EXPECT_EQ(Committed(0), Offset(0));
+  EXPECT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kFatal);
+  EXPECT_TRUE(ReadAll(*log_, kResults).empty());
+}
+
+TEST_F(LocalAtMostOnceTest, ClaimsWhileAUnitIsWrittenAndTriesAgainWhenTheLogIsBusy) {
+  UnitBuilder unit;
+  unit.Output(OutputTopic::kResults, "r", "v").Position(0, 1);
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open((dir_.path() + "/log.db").c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(db, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  EXPECT_EQ(Claim(unit).outcome, CommitOutcome::kRetry);
+  EXPECT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kRetry);
+  sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+  sqlite3_close(db);
+  EXPECT_EQ(Committed(0), Offset(0));
+  std::thread commits([&] {
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_EQ(worker_.committer->Commit(unit.unit()).outcome, CommitOutcome::kCommitted);
+    }
+  });
+  for (int i = 1; i <= 100; ++i) {
+    UnitBuilder claim;
+    claim.Position(0, i);
+    EXPECT_EQ(Claim(claim).outcome, CommitOutcome::kCommitted);
+  }
+  commits.join();
+  EXPECT_EQ(Committed(0), Offset(100));
+  EXPECT_EQ(ReadAll(*log_, kResults).size(), 100u);
 }
 
 }  // namespace
