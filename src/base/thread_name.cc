@@ -1,8 +1,10 @@
 #include "base/thread_name.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -11,6 +13,14 @@ namespace millrace {
 
 void SetThreadName(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
+
+// On Linux niceness is a thread's, whatever POSIX says.
+void SetThreadNice(int nice) {
+  if (nice <= 0) return;
+  const auto thread = static_cast<id_t>(::gettid());
+  const int own = ::getpriority(PRIO_PROCESS, thread);
+  ::setpriority(PRIO_PROCESS, thread, std::min(19, own + nice));
 }
 
 std::vector<ThreadCpu> ReadThreadCpu() {

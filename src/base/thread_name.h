@@ -1,4 +1,5 @@
-// Names threads, so that `top -H`, perf and a core dump say what each one does.
+// Names threads, so that `top -H`, perf and a core dump say what each one does; and what else the
+// system can be told of one.
 #pragma once
 
 #include <string>
@@ -10,6 +11,9 @@ namespace millrace {
 
 // Names the calling thread. Linux keeps the first 15 bytes.
 void SetThreadName(const std::string& name);
+
+// Niceness of the calling thread, 0 to 19, on top of the process's own. Needs no privilege.
+void SetThreadNice(int nice);
 
 struct ThreadCpu {
   std::string name;

@@ -73,6 +73,10 @@ void DescribeSettings(SettingSet& set, ExecutorOptions& options) {
       "executor.threads", &options.threads, 0, 256,
       "Threads that run models; 0 takes as many as the processors that this process may use "
       "leave room for.");
+  set.Integer("executor.nice", &options.nice, 0, 19,
+              "Niceness of the threads that run models: with more than 0 they leave the processors "
+              "sooner to the threads that read, commit and answer, and to a log on the same "
+              "machine, so that a machine full of work still commits in time.");
   set.String("executor.crash_journal", &options.crash_journal,
              "File that keeps which rows a model was running when it crashed the process, best in "
              "memory (/dev/shm, /run): rows that did it twice become dead letters, `model_crash`. "

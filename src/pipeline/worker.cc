@@ -154,6 +154,7 @@ Status Worker::Start() {
     executors_running_.fetch_add(1);
     executor_threads_.emplace_back([this, i] {
       SetThreadName("mr-exec-" + std::to_string(i));
+      SetThreadNice(static_cast<int>(options_.executor.nice));
       executors_[static_cast<std::size_t>(i)]->Run();
       executors_running_.fetch_sub(1);
     });
