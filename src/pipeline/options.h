@@ -38,7 +38,7 @@ struct RetryOptions {
 };
 
 struct ExecutorOptions {
-  std::int64_t threads = 0;   // 0: from the cgroup and the affinity of this process.
+  std::int64_t threads = 0;  // 0: from the cgroup and the affinity of this process.
   std::int64_t nice = 0;
   std::string crash_journal;  // Path of its file; empty: none, or the supervisor's.
 };
