@@ -8,6 +8,7 @@
 #include "transport/kafka/client_config.h"
 #include "transport/kafka/committer.h"
 #include "transport/kafka/error.h"
+#include "transport/kafka/plain_producer.h"
 
 namespace millrace::kafka {
 namespace {
@@ -39,18 +40,16 @@ class AtMostOnceCommitter final : public Committer {
  public:
   AtMostOnceCommitter(const KafkaOptions& kafka, const WorkerLogOptions& options,
                       const OutputLimits& limits, std::shared_ptr<Membership> member)
-      : kafka_(kafka),
-        member_(std::move(member)),
+      : member_(std::move(member)),
         claims_(rd_kafka_queue_new(member_->client.get())),
-        writer_(options.topics, limits) {}
-  ~AtMostOnceCommitter() override { EndProducer(); }
+        producer_(kafka, ClientRole::kPatientProducer, options, limits) {}
 
   Status EnsureProducer();
 
   void Stage(std::span<const OutputRecord* const> outputs) override {
     const std::size_t first = std::exchange(offered_, offered_ + outputs.size());
     // Behind what could not be written, nothing is: Commit sees to it.
-    if (first != written_ || producer_ == nullptr || spent_) return;
+    if (first != written_ || !producer_.open() || spent_) return;
     static_cast<void>(WriteNew(outputs));
   }
 
@@ -77,9 +76,8 @@ class AtMostOnceCommitter final : public Committer {
   Status WriteAgain(std::span<const OutputRecord* const> outputs);
   void SortFailures();
   void EndProducer();
-  int UnderWay() const { return producer_ == nullptr ? 0 : rd_kafka_outq_len(producer_.get()); }
+  int UnderWay() const { return !producer_.open() ? 0 : rd_kafka_outq_len(producer_.get()); }
 
-  const KafkaOptions kafka_;
   const std::shared_ptr<Membership> member_;
 
   // The intake thread's.
@@ -87,9 +85,7 @@ class AtMostOnceCommitter final : public Committer {
   MemberStamp stamp_;      // When the last one was sent.
 
   // The commit thread's: of the unit at hand.
-  OutputWriter writer_;
-  ClientEvents events_{"producer"};
-  ClientPtr producer_;
+  PlainProducer producer_;
   std::size_t offered_ = 0;         // Outputs that Stage was given.
   std::size_t written_ = 0;         // The first so many were queued.
   std::vector<std::size_t> again_;  // Those of them that the cluster refused.
@@ -99,26 +95,12 @@ class AtMostOnceCommitter final : public Committer {
 
 Status AtMostOnceCommitter::EnsureProducer() {
   if (spent_ && UnderWay() == 0) EndProducer();
-  if (producer_ != nullptr) return {};
-  ClientSpec spec;
-  spec.role = ClientRole::kPatientProducer;
-  auto conf = BuildConf(kafka_, spec, &events_);
-  if (!conf.ok()) return conf.status();
-  events_.owner = &writer_;
-  OutputWriter::Register(conf->get());
-  auto producer = NewClient(RD_KAFKA_PRODUCER, std::move(*conf), events_);
-  if (!producer.ok()) return producer.status();
-  producer_ = std::move(*producer);
-  return writer_.Attach(producer_.get());
+  return producer_.Ensure();
 }
 
 void AtMostOnceCommitter::EndProducer() {
-  writer_.Detach();
+  producer_.End();
   spent_ = false;
-  if (producer_ == nullptr) return;
-  rd_kafka_purge(producer_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-  rd_kafka_poll(producer_.get(), 0);
-  producer_.reset();
 }
 
 // OK when each of `outputs` is in the log, or given up.
@@ -136,7 +118,7 @@ Status AtMostOnceCommitter::Deliver(std::span<const OutputRecord* const> outputs
       StatusOf(rd_kafka_flush(producer_.get(), static_cast<int>(kAskTimeout.count())),
                "waiting for outcomes to be written");
   SortFailures();
-  if (Status refused = writer_.TakeDeliveryError(); !refused.ok() && !again_.empty()) {
+  if (Status refused = producer_.writer().TakeDeliveryError(); !refused.ok() && !again_.empty()) {
     return refused;
   }
   if (UnderWay() > 0) return flushed;
@@ -149,7 +131,7 @@ Status AtMostOnceCommitter::WriteNew(std::span<const OutputRecord* const> output
   Status status;
   const std::size_t first = written_;
   for (const OutputRecord* output : outputs) {
-    status = writer_.WriteCopy(*output, written_, deadline);
+    status = producer_.writer().WriteCopy(*output, written_, deadline);
     if (!status.ok()) break;
     if (++written_ == first + 1) CrashPoint("first_produced");
   }
@@ -166,7 +148,7 @@ Status AtMostOnceCommitter::WriteAgain(std::span<const OutputRecord* const> outp
   std::size_t queued = 0;
   Status status;
   for (; queued < again_.size(); ++queued) {
-    status = writer_.WriteCopy(*outputs[again_[queued]], again_[queued], deadline);
+    status = producer_.writer().WriteCopy(*outputs[again_[queued]], again_[queued], deadline);
     if (!status.ok()) break;
   }
   again_.erase(again_.begin(), again_.begin() + static_cast<std::ptrdiff_t>(queued));
@@ -175,7 +157,7 @@ Status AtMostOnceCommitter::WriteAgain(std::span<const OutputRecord* const> outp
 
 void AtMostOnceCommitter::SortFailures() {
   std::size_t unknown = 0;
-  for (const OutputWriter::Failure& failure : writer_.TakeFailures()) {
+  for (const OutputWriter::Failure& failure : producer_.writer().TakeFailures()) {
     spent_ = true;
     if (failure.maybe_written) {
       ++unknown;
@@ -188,7 +170,7 @@ void AtMostOnceCommitter::SortFailures() {
   LogEvent(LogLevel::kError, "outcomes_given_up",
            "the cluster did not say whether it has these outcomes; they are not written again, for "
            "that could double them",
-           {{"outcomes", unknown}, {"error", events_.last_error()}});
+           {{"outcomes", unknown}, {"error", producer_.events().last_error()}});
 }
 
 CommitResult AtMostOnceCommitter::Claim(std::span<const PartitionPosition> positions) {

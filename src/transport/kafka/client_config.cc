@@ -192,6 +192,7 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
       return;
     case ClientRole::kPatientProducer:
       Put(kProducer, properties);
+      PutWriteQueue(spec.memory, properties);
       // One that is given up may have been written or not, and nobody can find out.
       (*properties)["message.timeout.ms"] = "0";
       return;

@@ -67,7 +67,8 @@ TEST(ClientConfigTest, QueuesFollowFromTheMemoryThatTheyAreGiven) {
   EXPECT_EQ(ClientProperties(With("queued.max.messages.kbytes", "77"), spec)
                 .at("queued.max.messages.kbytes"),
             "77");
-  for (const ClientRole role : {ClientRole::kTransactionalProducer, ClientRole::kProducer}) {
+  for (const ClientRole role :
+       {ClientRole::kTransactionalProducer, ClientRole::kProducer, ClientRole::kPatientProducer}) {
     spec.role = role;
     properties = ClientProperties({}, spec);
     EXPECT_EQ(properties.at("queue.buffering.max.messages"), "10000");

@@ -10,6 +10,7 @@
 #include "telemetry/log.h"
 #include "transport/kafka/client_config.h"
 #include "transport/kafka/error.h"
+#include "transport/kafka/plain_producer.h"
 #include "transport/kafka/transaction.h"
 
 namespace millrace::kafka {
@@ -216,31 +217,15 @@ class AtLeastOnceCommitter final : public Committer {
  public:
   AtLeastOnceCommitter(const KafkaOptions& kafka, const WorkerLogOptions& options,
                        const OutputLimits& limits, std::shared_ptr<Membership> member)
-      : kafka_(kafka),
-        timeout_(options.transaction_timeout),
-        memory_(options.memory),
+      : timeout_(options.transaction_timeout),
         member_(std::move(member)),
-        writer_(options.topics, limits) {}
-  ~AtLeastOnceCommitter() override { EndProducer(); }
+        producer_(kafka, ClientRole::kProducer, options, limits) {}
 
-  Status EnsureProducer() {
-    if (producer_ != nullptr) return {};
-    ClientSpec spec;
-    spec.role = ClientRole::kProducer;
-    spec.memory = memory_;
-    auto conf = BuildConf(kafka_, spec, &events_);
-    if (!conf.ok()) return conf.status();
-    events_.owner = &writer_;
-    OutputWriter::Register(conf->get());
-    auto producer = NewClient(RD_KAFKA_PRODUCER, std::move(*conf), events_);
-    if (!producer.ok()) return producer.status();
-    producer_ = std::move(*producer);
-    return writer_.Attach(producer_.get());
-  }
+  Status EnsureProducer() { return producer_.Ensure(); }
 
   void Stage(std::span<const OutputRecord* const> outputs) override {
-    if (!staging_.ok() || producer_ == nullptr) return;
-    staging_ = writer_.Write(outputs, SystemClock().Now() + timeout_);
+    if (!staging_.ok() || !producer_.open()) return;
+    staging_ = producer_.writer().Write(outputs, SystemClock().Now() + timeout_);
     staged_ += outputs.size();
   }
 
@@ -254,7 +239,7 @@ class AtLeastOnceCommitter final : public Committer {
   CommitResult Attempt(const UnitOfWork& unit) {
     const std::size_t staged = std::exchange(staged_, 0);
     if (auto gone = member_->assignment.NotOurs(unit.positions); !gone.empty()) {
-      if (staged > 0) EndProducer();
+      if (staged > 0) producer_.End();
       return {CommitOutcome::kLost, Status(StatusCode::kFenced, "partitions have moved on"),
               std::move(gone)};
     }
@@ -264,16 +249,18 @@ class AtLeastOnceCommitter final : public Committer {
     CrashPoint("before_commit");
     Status status = std::move(staging_);
     if (status.ok()) {
-      status = writer_.Write(unit.outputs.subspan(staged), SystemClock().Now() + timeout_);
+      status =
+          producer_.writer().Write(unit.outputs.subspan(staged), SystemClock().Now() + timeout_);
     }
     if (status.ok()) {
       CrashPoint("all_produced");
       status = StatusOf(rd_kafka_flush(producer_.get(), static_cast<int>(timeout_.count())),
                         "writing outcomes");
     }
-    if (Status refused = writer_.TakeDeliveryError(); !refused.ok()) status = std::move(refused);
+    if (Status refused = producer_.writer().TakeDeliveryError(); !refused.ok())
+      status = std::move(refused);
     if (!status.ok()) {
-      EndProducer();
+      producer_.End();
       return {CommitOutcome::kRetry, std::move(status), {}};
     }
     CrashPoint("before_send_offsets");
@@ -286,23 +273,9 @@ class AtLeastOnceCommitter final : public Committer {
     return {};
   }
 
-  // What it still holds is given up: nothing is borrowed from the unit afterwards. A producer that
-  // gave something up has a gap in its sequence; the next unit gets a new one.
-  void EndProducer() {
-    writer_.Detach();
-    if (producer_ == nullptr) return;
-    rd_kafka_purge(producer_.get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    rd_kafka_poll(producer_.get(), 0);
-    producer_.reset();
-  }
-
-  const KafkaOptions kafka_;
   const Millis timeout_;
-  const LogMemory memory_;
   const std::shared_ptr<Membership> member_;
-  OutputWriter writer_;
-  ClientEvents events_{"producer"};
-  ClientPtr producer_;
+  PlainProducer producer_;
   Status staging_;  // Whether what was staged is on its way.
   std::size_t staged_ = 0;
 };
