@@ -1,7 +1,12 @@
 """What the system tests share: requests with known answers, and waiting for them."""
 
 import json
+import pathlib
+import shutil
 import time
+
+MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
+SLOW_SECONDS = 5
 
 # The test models' repository: `linear` answers x . [1, 2, 3, 4], `gather` fails its whole batch for
 # an index out of range.
@@ -22,6 +27,15 @@ def request(number, tenant=None, model=LINEAR, **extra):
 
 def expected_output(number):
     return [float(number % 1000 + 4)]
+
+
+def slow_repository(folder):
+    """A repository with `linear`, and `slow`: an input that begins with 77 takes SLOW_SECONDS."""
+    (folder / "slow" / "1").mkdir(parents=True)
+    (folder / "slow" / "1" / "model.test").write_text(
+        f"elements=4\nslow_value=77\nslow_us={SLOW_SECONDS * 1_000_000}\n")
+    shutil.copytree(MODELS / "linear", folder / "linear")
+    return folder
 
 
 def lines(bodies):

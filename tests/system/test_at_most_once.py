@@ -1,32 +1,22 @@
 """delivery.mode=at-most-once on the embedded log: no request is ever answered twice, none is lost
 without a crash, and a crash loses what had been claimed and not answered."""
 
-import pathlib
 import random
-import subprocess
 import threading
 import time
 
 import pytest
-from helpers import (expected_output, lines, outcomes, pending, request, results, verify,
-                     wait_until)
+from helpers import (SLOW_SECONDS, expected_output, lines, outcomes, pending, request, results,
+                     slow_repository, verify, wait_until)
 
-MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 COUNT = 3_000
 POLL = 1_024  # Records that are claimed at a time, at most.
-SLOW_SECONDS = 5
 CRASHED = 86
 
 
 @pytest.fixture
 def models(local_dir):
-    """The model `linear`, and one that takes its time."""
-    repository = local_dir / "models"
-    (repository / "slow" / "1").mkdir(parents=True)
-    (repository / "slow" / "1" / "model.test").write_text(
-        f"elements=4\nslow_value=77\nslow_us={SLOW_SECONDS * 1_000_000}\n")
-    subprocess.run(["cp", "-r", MODELS / "linear", repository / "linear"], check=True)
-    return repository
+    return slow_repository(local_dir / "models")
 
 
 @pytest.fixture

@@ -1,29 +1,19 @@
 """A slow request holds nothing back but its own key, and exactly-once stays what it is."""
 
 import contextlib
-import pathlib
 import sqlite3
-import subprocess
 import time
 
 import pytest
-from helpers import (expected_output, lines, outcomes, pending, request, results, verify,
-                     wait_until)
+from helpers import (SLOW_SECONDS, expected_output, lines, outcomes, pending, request, results,
+                     slow_repository, verify, wait_until)
 
-MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
-SLOW_SECONDS = 5
 FAST = 2_000
 
 
 @pytest.fixture
 def models(local_dir):
-    """The model `linear`, and one that takes its time."""
-    repository = local_dir / "models"
-    (repository / "slow" / "1").mkdir(parents=True)
-    (repository / "slow" / "1" / "model.test").write_text(
-        f"elements=4\nslow_value=77\nslow_us={SLOW_SECONDS * 1_000_000}\n")
-    subprocess.run(["cp", "-r", MODELS / "linear", repository / "linear"], check=True)
-    return repository
+    return slow_repository(local_dir / "models")
 
 
 @pytest.fixture
