@@ -10,11 +10,21 @@ ModelSlot DispatchQueue::AddModel(const BatchPolicy& policy) {
   return scheduler_.AddModel(policy);
 }
 
+std::size_t DispatchQueue::LimitLocked() const {
+  if (max_rows_ <= kQuickRows || scheduler_.waiting() < kQuickRows) {
+    return std::min(max_rows_, kQuickRows);
+  }
+  return scheduler_.Backlog() > kLongBacklog ? max_rows_ : kQuickRows;
+}
+
 std::size_t DispatchQueue::WaitForRoom(Millis max_wait) {
   std::unique_lock lock(mutex_);
-  const auto has_room = [this] { return scheduler_.waiting() < max_rows_; };
+  std::size_t limit = 0;
+  const auto has_room = [&] { return scheduler_.waiting() < (limit = LimitLocked()); };
+  room_wanted_ = true;
   room_.wait_for(lock, max_wait, [&] { return has_room() || stopped_; });
-  return has_room() ? max_rows_ - scheduler_.waiting() : 0;
+  room_wanted_ = false;
+  return has_room() ? limit - scheduler_.waiting() : 0;
 }
 
 void DispatchQueue::Admit(std::span<RequestRow* const> rows, MonoTime now) {
@@ -39,12 +49,11 @@ bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
   scheduler_.Settle(*batch, cpu, elapsed);
   while (true) {
     if (abandoned_) return false;
-    const bool was_full = scheduler_.waiting() >= max_rows_;
     if (const MonoTime now = clock_.Now();
         scheduler_.waiting() > 0 && scheduler_.Next(now, batch)) {
       batch->trial = !batch->rows.empty() && models_[batch->model.index()]->breaker.OnTake();
       if (batch->trial) scheduler_.Hold(batch->model, MonoTime::max(), now);
-      if (was_full) room_.notify_one();
+      if (room_wanted_ && scheduler_.waiting() < LimitLocked()) room_.notify_one();
       if (stopped_ && scheduler_.waiting() == 0) work_.notify_all();  // Nothing to wait for.
       if (SomeoneMustWake()) work_.notify_one();
       return true;

@@ -6,6 +6,10 @@
 // It also keeps a breaker for each model. A model that is paused is on hold in the scheduler; when
 // the pause is over one batch is handed out as a trial, and no other before its end was told.
 //
+// How many rows may wait has two limits. The tenants' shares reach as far as what waits, so the
+// second one is for those that queue a lot of costly work; rows of a quick model would only leave
+// the processors' caches between being read and being run.
+//
 // One executor is woken for new work, and wakes the next when it leaves some behind. While rows
 // wait for company, one of the idle executors sleeps until they are due, the others without a
 // timer.
@@ -33,7 +37,12 @@ struct DispatchedBatch : FormedBatch {
 
 class DispatchQueue {
  public:
-  // `max_rows` may wait; whoever admits asks for room first.
+  // Up to this many rows may wait whatever they cost, and more only while what waits is worth so
+  // much CPU time by the scheduler's estimates.
+  static constexpr std::size_t kQuickRows = 16'384;
+  static constexpr Nanos kLongBacklog = Millis(100);
+
+  // At most `max_rows` may wait; whoever admits asks for room first.
   DispatchQueue(const Clock& clock, std::size_t max_rows, double default_weight = 1,
                 const RetryOptions& retry = {})
       : clock_(clock), max_rows_(max_rows), retry_(retry), scheduler_(default_weight) {
@@ -85,6 +94,8 @@ class DispatchQueue {
   };
 
   Nanos HoldLocked(ModelSlot model, MonoTime now);
+  // REQUIRES: mutex_ is held. How many rows may wait now.
+  std::size_t LimitLocked() const;
   // REQUIRES: mutex_ is held. Whether an idle executor has to look again.
   bool SomeoneMustWake() const;
 
@@ -98,6 +109,7 @@ class DispatchQueue {
 
   // Guarded by mutex_.
   Scheduler scheduler_;
+  bool room_wanted_ = false;  // The intake waits in WaitForRoom.
   std::size_t idle_executors_ = 0;
   MonoTime timer_ = MonoTime::max();  // When the first idle executor wakes by itself.
   bool stopped_ = false;

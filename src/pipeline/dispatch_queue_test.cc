@@ -87,6 +87,42 @@ TEST_F(DispatchQueueTest, EveryExecutorIsWokenWhileThereIsWork) {
   EXPECT_EQ(inside.load(), 3);
 }
 
+TEST_F(DispatchQueueTest, MoreRowsMayWaitWhileTheyAreWorthALot) {
+  constexpr std::size_t kMaxRows = 2 * DispatchQueue::kQuickRows;
+  DispatchQueue queue(SystemClock(), kMaxRows);
+  const ModelSlot model = queue.AddModel({.max_rows = 1024});
+  EXPECT_EQ(queue.WaitForRoom(Millis(0)), DispatchQueue::kQuickRows);
+  queue.Admit(NewRows(model, DispatchQueue::kQuickRows), SystemClock().Now());
+  EXPECT_EQ(queue.WaitForRoom(Millis(0)), 0u);
+
+  DispatchedBatch batch;
+  ASSERT_TRUE(queue.Take(&batch));
+  ASSERT_EQ(batch.rows.size(), 1024u);
+  EXPECT_EQ(queue.WaitForRoom(Millis(0)), 1024u);
+  queue.Admit(NewRows(model, 1024), SystemClock().Now());
+  // 16,384 rows of 10 us are 164 ms.
+  ASSERT_TRUE(queue.Take(&batch, Millis(10), Millis(10)));
+  queue.Admit(NewRows(model, 1024), SystemClock().Now());
+  EXPECT_EQ(queue.WaitForRoom(Millis(0)), kMaxRows - DispatchQueue::kQuickRows);
+  queue.Admit(NewRows(model, kMaxRows - DispatchQueue::kQuickRows), SystemClock().Now());
+  EXPECT_EQ(queue.WaitForRoom(Millis(0)), 0u) << "max_rows is the last word";
+}
+
+TEST_F(DispatchQueueTest, WhoWaitsForRoomIsWokenWhenTheRowsTurnOutToBeWorthALot) {
+  DispatchQueue queue(SystemClock(), 2 * DispatchQueue::kQuickRows);
+  const ModelSlot model = queue.AddModel({.max_rows = 8});
+  queue.Admit(NewRows(model, DispatchQueue::kQuickRows + 100), SystemClock().Now());
+  std::size_t room = 0;
+  std::thread intake([&] { room = queue.WaitForRoom(Millis(60'000)); });
+  DispatchedBatch batch;
+  ASSERT_TRUE(queue.Take(&batch));
+  std::this_thread::sleep_for(Millis(20));
+  // Fewer have gone than stood above the first limit: it is their price that makes room.
+  ASSERT_TRUE(queue.Take(&batch, Millis(10), Millis(10)));
+  intake.join();
+  EXPECT_GT(room, 0u);
+}
+
 TEST_F(DispatchQueueTest, NothingIsForgottenHoweverAdmissionsAndTimersMeet) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));

@@ -24,6 +24,7 @@ Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkP
       // Half of what stops the intake: when it stops for outcomes, they are on their way already.
       heavy_bytes_(
           std::min(memory.max_bytes, static_cast<std::size_t>(options_.max_in_flight_bytes)) / 2),
+      ready_limit_(std::max(kMaxReady, 2 * static_cast<std::size_t>(options_.max_unit_records))),
       partition_limit_(
           static_cast<std::size_t>(std::max<std::int64_t>(1, options.max_in_flight_records / 2))),
       clock_(clock),
@@ -107,6 +108,7 @@ void Ledger::Advance(PartitionSlot slot, Offset position) {
 bool Ledger::RoomLocked() const {
   const std::size_t requests = memory_.blocks == nullptr ? 0 : memory_.blocks->bytes_in_use();
   return in_flight_ < static_cast<std::size_t>(options_.max_in_flight_records) &&
+         ready_ + sealed_ < ready_limit_ &&
          bytes_ < static_cast<std::size_t>(options_.max_in_flight_bytes) &&
          requests + chunk_bytes_ < memory_.max_bytes;
 }

@@ -13,8 +13,10 @@
 //
 // It also bounds what is in flight: records, their bytes and the memory that they really hold, over
 // all partitions, and records per partition, so that one slow request stops its own partition
-// before it stops the worker. The memory is that of the request blocks in use, which the intake's
-// pool counts, and of the chunks with outcomes that are not committed, counted here once per chunk.
+// before it stops the worker. Outcomes that only wait for their commit have a bound of their own,
+// or a slow log would let them take all the room. The memory is that of the request blocks in use,
+// which the intake's pool counts, and of the chunks with outcomes that are not committed, counted
+// here once per chunk.
 //
 // Thread-safe: intake, executors and the commit thread share it, each once per batch of records.
 #pragma once
@@ -130,6 +132,10 @@ class Ledger {
   // Most records of a partition between its position and the last one read, done ones included.
   static constexpr std::size_t kMaxSpan = 65'536;
 
+  // Outcomes that a unit may take or has taken, before reading stops; two full units, if that is
+  // more.
+  static constexpr std::size_t kMaxReady = 32'768;
+
   // A Close waits for the unit in the committer's hands: give it back rather than try again.
   bool CloseWaits() const;
 
@@ -174,6 +180,7 @@ class Ledger {
   const DeliveryOptions options_;
   const LedgerMemory memory_;
   const std::size_t heavy_bytes_;
+  const std::size_t ready_limit_;
   const std::size_t partition_limit_;  // Records in flight of one partition before it is held.
   const Clock& clock_;
   OutcomeChunkPool& chunks_;

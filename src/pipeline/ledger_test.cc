@@ -172,6 +172,26 @@ TEST_F(LedgerTest, OneSlowRequestHoldsItsPartitionBeforeItStopsTheWorker) {
   ledger.Close(PartitionSlot(1));
 }
 
+TEST_F(LedgerTest, OutcomesThatWaitForTheirCommitStopTheIntakeByThemselves) {
+  DeliveryOptions options = Options();
+  options.max_in_flight_records = 1 << 20;
+  options.max_unit_records = Ledger::kMaxReady;
+  Ledger ledger(options, clock_, chunks_);
+  Open(ledger, 0, 1);
+  constexpr std::size_t kLimit = 2 * Ledger::kMaxReady;
+  const auto tickets = Read(ledger, 0, 0, static_cast<int>(kLimit) + 10);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u) << "open ones do not count";
+  for (std::size_t i = 1; i <= kLimit; ++i) Finish(ledger, 0, tickets[i]);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u) << "nor those that wait for the first one";
+  Finish(ledger, 0, tickets[0]);
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u);
+  SealedUnit unit;
+  ASSERT_TRUE(NextUnit(ledger, &unit));
+  EXPECT_EQ(ledger.WaitForRoom(Millis(0)), 0u) << "not before it is committed";
+  ledger.Committed(&unit);
+  EXPECT_GT(ledger.WaitForRoom(Millis(0)), 0u);
+}
+
 TEST_F(LedgerTest, MemoryOfRequestsAndOfOutcomesStopsTheIntake) {
   RequestBlockPool blocks;
   Ledger ledger(Options(), clock_, chunks_, {&blocks, 64 << 10});

@@ -20,7 +20,7 @@ struct DeliveryOptions {
   DeliveryMode mode = DeliveryMode::kExactlyOnce;
   Millis commit_interval{20};
   Millis min_commit_interval{-1};  // Negative: what the log asks for.
-  std::int64_t max_in_flight_records = 32768;
+  std::int64_t max_in_flight_records = 131072;
   std::int64_t max_in_flight_bytes = 0;  // 0: from the memory budget, as the next but one.
   std::int64_t max_unit_records = 16384;
   std::int64_t max_unit_bytes = 0;

@@ -27,7 +27,8 @@ void DescribeSettings(SettingSet& set, FairnessOptions& options) {
   set.Integer(
       "fairness.max_queue_rows", &options.max_queue_rows, 64, 1 << 20,
       "Rows that may wait for all executors together; at the limit the worker stops reading "
-      "until some have run.");
+      "until some have run. Tenants are kept apart among these. More than 16384 wait only while "
+      "they are worth 100 ms of CPU time and more.");
   set.Number("fairness.default_weight", &options.default_weight, kMinWeight, kMaxWeight,
              "Weight of the tenants that `tenants` does not name.");
 }

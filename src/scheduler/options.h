@@ -14,7 +14,7 @@ struct BatchOptions {
 };
 
 struct FairnessOptions {
-  std::int64_t max_queue_rows = 16384;
+  std::int64_t max_queue_rows = 65536;
   double default_weight = 1;
 };
 

@@ -196,6 +196,15 @@ double Scheduler::RowEstimate(const ModelQueue& model, std::size_t rows) {
   return std::max(kMinRowCost, model.cost.Predict(rows) / static_cast<double>(rows));
 }
 
+Nanos Scheduler::Backlog() const {
+  double cost = 0;
+  for (const ModelQueue& model : models_) {
+    const std::size_t rows = std::min(model.waiting, model.policy.max_rows);
+    if (rows > 0) cost += RowEstimate(model, rows) * static_cast<double>(model.waiting);
+  }
+  return Nanos(static_cast<std::int64_t>(cost));
+}
+
 bool Scheduler::Next(MonoTime now, FormedBatch* batch) {
   batch->rows.clear();
   batch->expired.clear();

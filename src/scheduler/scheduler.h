@@ -107,6 +107,8 @@ class Scheduler {
   void Drain(MonoTime now);
 
   std::size_t waiting() const { return waiting_; }
+  // CPU time that the waiting rows are expected to need. O(models).
+  Nanos Backlog() const;
   std::size_t waiting(ModelSlot model) const { return models_[model.index()].waiting; }
 
  private:
