@@ -26,7 +26,8 @@ struct Listed {
 };
 
 // Loads `version` as a worker would.
-Status TryLoad(EngineSet& engines, const ModelVersion& version, const AllOptions& options) {
+Result<std::shared_ptr<const LoadedModel>> Load(EngineSet& engines, const ModelVersion& version,
+                                                const AllOptions& options) {
   auto engine = engines.Get(version.engine);
   if (!engine.ok()) return engine.status();
   SessionOptions session;
@@ -35,7 +36,7 @@ Status TryLoad(EngineSet& engines, const ModelVersion& version, const AllOptions
     session.intra_op_threads = it->second.intra_op_threads;
     if (it->second.max_rows > 0) session.max_rows = it->second.max_rows;
   }
-  return LoadModel(**engine, version, session).status();
+  return LoadModel(**engine, version, session);
 }
 
 std::string ServingVersion(const std::vector<ModelVersion>& versions, const AllOptions& options) {
@@ -57,7 +58,7 @@ std::vector<Listed> ListVersions(const RepositoryListing& listing, const AllOpti
       auto digest = Sha256OfFile(version.path);
       if (digest.ok()) entry.sha256 = std::move(digest).value();
       Status status = digest.status();
-      if (check && status.ok()) status = TryLoad(engines, version, options);
+      if (check && status.ok()) status = Load(engines, version, options).status();
       entry.failed = !status.ok();
       entry.check = entry.failed ? std::string(status.message()) : check ? "ok" : "";
       listed.push_back(std::move(entry));
@@ -106,13 +107,112 @@ void PrintTable(const std::vector<Listed>& listed, bool check) {
   fmt::print("{}", table.Take());
 }
 
+Result<RepositoryListing> Scan(const CommandContext& context) {
+  const std::string& dir = context.options.repository.dir;
+  if (!dir.empty()) return ScanRepository(dir, ReadModelManifest);
+  return Status(StatusCode::kConfiguration,
+                "no model repository: set repository.dir, or pass --models DIR");
+}
+
+// The version that `name`, "model" or "model:version", stands for.
+Result<ModelVersion> Choose(const RepositoryListing& listing, const AllOptions& options,
+                            const std::string& name) {
+  const std::size_t colon = name.find(':');
+  const std::string id = name.substr(0, colon);
+  const auto found = listing.models.find(id);
+  if (found == listing.models.end()) {
+    return Status(StatusCode::kNotFound, "there is no model '" + Printable(id) +
+                                             "' in the repository; see `millrace models list`");
+  }
+  const std::string wanted =
+      colon == std::string::npos ? ServingVersion(found->second, options) : name.substr(colon + 1);
+  std::string versions;
+  for (const ModelVersion& version : found->second) {
+    if (version.version == wanted) return version;
+    versions += (versions.empty() ? "" : ", ") + version.version;
+  }
+  return Status(StatusCode::kNotFound, "model '" + id + "' has no version '" + Printable(wanted) +
+                                           "'; it has " + versions);
+}
+
+void PrintTensors(JsonWriter& json, const char* name, const std::vector<TensorSpec>& tensors) {
+  json.Key(name).BeginArray();
+  for (const TensorSpec& tensor : tensors) {
+    json.BeginObject().Member("name", tensor.name);
+    json.Member("type", ElementTypeName(tensor.type)).Key("shape").BeginArray();
+    for (const std::int64_t dim : tensor.shape) json.Value(dim);
+    json.EndArray();
+    if (!tensor.labels.empty()) {
+      json.Key("labels").BeginArray();
+      for (const std::string& label : tensor.labels) json.Value(label);
+      json.EndArray();
+    }
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+void PrintModelJson(const LoadedModel& model, bool serves) {
+  const ModelSignature& signature = model.session->signature();
+  std::string out;
+  JsonWriter json(out);
+  json.BeginObject().Member("model_id", model.ref.model_id).Member("version", model.ref.version);
+  json.Member("serving", serves).Member("path", model.source.path);
+  json.Member("bytes", model.source.bytes).Member("sha256", model.ref.sha256);
+  json.Member("engine", model.source.engine).Member("description", model.source.description);
+  json.Member("load_ms", model.load_time.count()).Member("fixed_batch", signature.fixed_batch);
+  PrintTensors(json, "inputs", signature.inputs);
+  PrintTensors(json, "outputs", signature.outputs);
+  json.EndObject();
+  fmt::print("{}\n", out);
+}
+
+void PrintModelTable(const LoadedModel& model, bool serves) {
+  const ModelSignature& signature = model.session->signature();
+  const ModelVersion& source = model.source;
+  fmt::print("{}:{}{}\n", source.model_id, source.version, serves ? ", serving" : "");
+  if (!source.description.empty()) fmt::print("{}\n", Printable(source.description));
+  fmt::print("{}, {} bytes, sha256 {}\nloaded by {} in {} ms; {}\n\n", source.path,
+             Grouped(source.bytes), model.ref.sha256, source.engine, model.load_time.count(),
+             signature.fixed_batch == 0 ? std::string("batches of any size")
+                                        : fmt::format("batches of {}", signature.fixed_batch));
+  TextTable table({{.name = ""},
+                   {.name = "NAME"},
+                   {.name = "TYPE"},
+                   {.name = "SHAPE"},
+                   {.name = "LABELS", .max_width = 60}});
+  const auto add = [&table](const char* what, const TensorSpec& tensor) {
+    std::string labels;
+    for (const std::string& label : tensor.labels) labels += (labels.empty() ? "" : ", ") + label;
+    table.Add({what, tensor.name, std::string(ElementTypeName(tensor.type)),
+               ShapeText(tensor.shape), labels});
+  };
+  for (const TensorSpec& input : signature.inputs) add("input", input);
+  for (const TensorSpec& output : signature.outputs) add("output", output);
+  fmt::print("{}", table.Take());
+}
+
+int ShowModel(CommandContext& context, const std::string& name) {
+  const auto listing = Scan(context);
+  if (!listing.ok()) return Fail(context.command, listing.status());
+  const auto version = Choose(*listing, context.options, name);
+  if (!version.ok()) return Fail(context.command, version.status());
+  EngineSet engines(context.options.runtime);
+  const auto model = Load(engines, *version, context.options);
+  if (!model.ok()) return Fail(context.command, model.status());
+  const bool serves =
+      version->version == ServingVersion(listing->models.at(version->model_id), context.options);
+  if (context.output == OutputFormat::kJson) {
+    PrintModelJson(**model, serves);
+  } else {
+    PrintModelTable(**model, serves);
+  }
+  return kExitOk;
+}
+
 int ListModels(CommandContext& context, bool check) {
   const std::string& dir = context.options.repository.dir;
-  if (dir.empty()) {
-    return Fail(context.command, {StatusCode::kConfiguration,
-                                  "no model repository: set repository.dir, or pass --models DIR"});
-  }
-  const auto listing = ScanRepository(dir, ReadModelManifest);
+  const auto listing = Scan(context);
   if (!listing.ok()) return Fail(context.command, listing.status());
   const std::vector<Listed> listed = ListVersions(*listing, context.options, check);
   if (context.output == OutputFormat::kJson) {
@@ -152,6 +252,17 @@ void RegisterModels(CLI::App& root, CommandTable& table) {
       "  millrace models list --models ./models\n"
       "  millrace models list --models ./models --check\n"
       "  millrace models list --models ./models -o json");
+  CLI::App* const show = models->add_subcommand(
+      "show", "Load one model and show what it takes and gives: inputs, outputs, shapes, labels");
+  auto name = std::make_shared<std::string>();
+  show->add_option("MODEL", *name, "model_id, or model_id:version; without one, that which serves")
+      ->required();
+  show->footer(
+      "Examples:\n"
+      "  millrace models show fraud --models ./models\n"
+      "  millrace models show fraud:3 --models ./models -o json");
+  table.commands.emplace_back(
+      show, [name](CommandContext& context) { return ShowModel(context, *name); });
   table.commands.emplace_back(
       list, [check](CommandContext& context) { return ListModels(context, *check); });
 }

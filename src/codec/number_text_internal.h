@@ -16,6 +16,7 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -23,6 +24,7 @@
 #include <type_traits>
 
 #include "codec/words_internal.h"
+#include "types/float16.h"
 
 namespace millrace {
 
@@ -474,6 +476,11 @@ template <class T>
 [[gnu::always_inline]] inline const char* ReadPlainNumber(const char* at, const char* end, T* out) {
   if constexpr (std::is_same_v<T, bool>) {
     return nullptr;
+  } else if constexpr (std::is_same_v<T, Float16>) {
+    double number = 0;
+    at = number_text::ReadReal(at, end, &number);
+    *out = NearestFloat16(number);
+    return std::fabs(number) < Float16::kOverflow ? at : nullptr;
   } else if constexpr (std::is_integral_v<T>) {
     return number_text::ReadInteger(at, out);
   } else {

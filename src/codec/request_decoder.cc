@@ -64,6 +64,7 @@ struct DecoderState {
   CodecLimits limits;
   StrictJson json;
   RequestHeaders headers;
+  std::vector<std::byte> elements;  // Of a tensor whose size is not known yet.
 };
 
 // One pass over one value. Functions that answer bool say whether the value is well-formed so far;
@@ -260,9 +261,7 @@ bool ValueReader::ReadText(std::string_view name, ondemand::value& value, std::s
     return json_.Skip(value, 1);
   }
   if (!json_.ReadString(value, out)) return false;
-  const bool in_record = out->data() >= record_.value.data() &&
-                         out->data() < record_.value.data() + record_.value.size();
-  if (!in_record && !out->empty()) *out = scratch_.Copy(*out);
+  if (!out->empty() && !json_.IsInText(*out)) *out = scratch_.Copy(*out);
   return true;
 }
 
@@ -476,7 +475,7 @@ std::optional<Failure> RequestDecoder::Finish(const Record& record, const RowLay
   DecoderState& state = impl_->state;
   const std::string_view model_id = request->model_id;
   MILLRACE_DCHECK(!model_id.empty());
-  const TensorReader tensor(state.json, layout, model_id, row);
+  const TensorReader tensor(state.json, layout, model_id, {scratch, state.elements}, row);
   const auto read = [&](auto how) {
     ApplyHeaders(state.headers, request);
     request->model_id = model_id;

@@ -47,7 +47,7 @@ class RequestDecoder {
   // `request->model_version` may now name another version than the caller chose for `layout`: then
   // its answer does not count, and the caller calls Finish again with that version's layout.
   // REQUIRES: Begin succeeded for the same record and request just before; `row` has layout.bytes
-  // writable bytes, aligned for layout.type.
+  // writable bytes, aligned to RowLayout::kAlignment. Strings in it borrow as the request does.
   std::optional<Failure> Finish(const Record& record, const RowLayout& layout,
                                 StringScratch& scratch, InferenceRequest* request, std::byte* row);
 

@@ -18,10 +18,14 @@ void Require(bool condition) {
 }
 
 const RowLayout kLayouts[] = {
-    MakeLayout(ElementType::kFloat32, {2}),    MakeLayout(ElementType::kFloat64, {2, 2}, "in"),
-    MakeLayout(ElementType::kInt64, {1}),      MakeLayout(ElementType::kUint64, {}),
-    MakeLayout(ElementType::kInt8, {2, 1, 2}), MakeLayout(ElementType::kBool, {3}),
-    MakeLayout(ElementType::kInt32, {0}),      MakeLayout(ElementType::kUint16, {4}),
+    MakeLayout(ElementType::kFloat32, {2}),
+    MakeLayout(ElementType::kFloat64, {2, 2}, "in"),
+    MakeLayout(ElementType::kString, {1}),
+    MakeLayout(ElementType::kUint64, {}),
+    MakeLayout(ElementType::kInt8, {2, 1, 2}),
+    MakeLayout(ElementType::kBool, {3}),
+    RowLayoutOf({{"x", ElementType::kInt32, {1, 0}}, {"y", ElementType::kFloat32, {1, 2}}}),
+    MakeLayout(ElementType::kUint16, {kDynamicDim, 2}, "in"),
 };
 constexpr std::uint8_t kLayoutMask = 7;
 constexpr std::uint8_t kNoHeaderBit = 8;
@@ -47,10 +51,16 @@ void CheckJson(std::string_view text, std::string_view request_id) {
 
 void CheckResult(const TestRequest& source, const Record& record, const RowLayout& layout) {
   static const ModelRef model{"m", "1", ""};
-  const TensorSpec spec{"y", layout.type, {}};
-  const std::vector<double> row = source.Row<double>((layout.bytes + 7) / 8);
-  const OutputView views[2] = {{&spec, row.data(), layout.elements, layout.row_shape},
-                               {&spec, row.data(), layout.elements, layout.row_shape}};
+  const InputLayout& input = layout.inputs.back();
+  const TensorSpec spec{"y", input.type, {}};
+  const std::vector<double> row = source.Row<double>((input.bytes + 7) / 8, input.offset);
+  OutputView view{&spec, row.data(), input.elements, input.row_shape};
+  if (input.dynamic) {
+    const RowTensor tensor = source.Row<RowTensor>(1, input.offset)[0];
+    view = {
+        &spec, tensor.data, tensor.elements, {tensor.shape, tensor.shape + input.row_shape.size()}};
+  }
+  const OutputView views[2] = {view, view};
   ResultEncoder encoder(CodecLimits{});
   for (const std::size_t outputs : {std::size_t{1}, std::size_t{2}}) {
     OutputChunk chunk;

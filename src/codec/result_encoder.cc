@@ -7,9 +7,9 @@
 #include <cstring>
 #include <vector>
 
-#include "codec/element_type.h"
 #include "codec/outcome_encoder.h"
 #include "codec/text.h"
+#include "types/element_type.h"
 
 namespace millrace {
 namespace {
@@ -60,8 +60,15 @@ char* WriteMillis(std::int64_t micros, char* out) {
 }
 
 template <class T>
-char* WriteNumber(T number, char* out, bool* non_finite) {
-  if constexpr (std::is_same_v<T, bool>) {
+char* WriteElement(T number, char* out, bool* non_finite) {
+  if constexpr (kIsText<T>) {
+    *out++ = '"';
+    out = WriteEscaped(number, out);
+    *out++ = '"';
+    return out;
+  } else if constexpr (std::is_same_v<T, Float16>) {
+    return WriteElement(ToFloat(number), out, non_finite);
+  } else if constexpr (std::is_same_v<T, bool>) {
     return Write(std::string_view(number ? "true" : "false"), out);
   } else {
     if constexpr (std::is_floating_point_v<T>) {
@@ -79,7 +86,7 @@ char* WriteFlat(const T* numbers, std::size_t count, char* out, bool* non_finite
   *out++ = '[';
   for (std::size_t i = 0; i < count; ++i) {
     if (i > 0) *out++ = ',';
-    out = WriteNumber(numbers[i], out, non_finite);
+    out = WriteElement(numbers[i], out, non_finite);
   }
   *out++ = ']';
   return out;
@@ -89,7 +96,7 @@ char* WriteFlat(const T* numbers, std::size_t count, char* out, bool* non_finite
 template <class T>
 char* WriteNested(const T* numbers, const std::vector<std::int64_t>& shape, std::size_t dim,
                   char* out, bool* non_finite) {
-  if (dim == shape.size()) return WriteNumber(*numbers, out, non_finite);
+  if (dim == shape.size()) return WriteElement(*numbers, out, non_finite);
   const auto count = static_cast<std::size_t>(shape[dim]);
   if (dim + 1 == shape.size()) return WriteFlat(numbers, count, out, non_finite);
   std::size_t stride = 1;
@@ -145,6 +152,8 @@ struct ResultEncoder::Impl {
   void SetModel(const ModelRef& model, std::string_view status);
   void SetBatch(std::int32_t rows, WallMillis at, std::string_view time_name);
   void SetOutputs(std::span<const OutputView> views);
+  // Whether the strings of a row can be written, and in how many bytes at most.
+  std::optional<Failure> CheckText(std::size_t row, std::size_t* bound) const;
   char* WriteOutputs(std::size_t row, char* out, bool* non_finite) const;
   char* WriteHeaders(const InferenceRequest& request, const RecordOrigin& origin, char* out) const;
   char* WriteValue(const InferenceRequest& request, std::size_t row, Micros latency,
@@ -155,8 +164,9 @@ struct ResultEncoder::Impl {
   WallMillis now = 0;
   // `"name":` of the first outputs.size() outputs, with a comma before it except at the first.
   std::vector<std::string> names;
-  std::size_t elements = 0;       // Numbers of one row.
-  std::size_t outputs_bound = 0;  // Most bytes of one row's outputs.
+  std::size_t elements = 0;       // Values of one row.
+  std::size_t outputs_bound = 0;  // Most bytes of one row's outputs, but for what is in strings.
+  bool has_text = false;          // Some of the outputs are strings.
   std::string model_json;         // From the comma before "model_id" to the outputs' key.
   std::string batch_json;         // "batch_size" with the comma before it.
   std::string time_json;          // "inferred_at" or "expired_at" likewise.
@@ -179,6 +189,7 @@ void ResultEncoder::Impl::SetOutputs(std::span<const OutputView> views) {
   outputs = views;
   elements = 0;
   outputs_bound = 2;
+  has_text = false;
   names.resize(std::max(names.size(), views.size()));
   for (std::size_t i = 0; i < views.size(); ++i) {
     const std::string& name = views[i].spec->name;
@@ -187,9 +198,36 @@ void ResultEncoder::Impl::SetOutputs(std::span<const OutputView> views) {
     AppendEscaped(name, &key);
     key += "\":";
     elements += views[i].elements_per_row;
+    has_text = has_text || views[i].spec->type == ElementType::kString;
     outputs_bound +=
         key.size() + BracketBytes(views[i].row_shape) + views[i].elements_per_row * kMaxNumberBytes;
   }
+}
+
+std::optional<Failure> ResultEncoder::Impl::CheckText(std::size_t row, std::size_t* bound) const {
+  const auto max_bytes = static_cast<std::size_t>(limits.max_result_bytes);
+  std::size_t bytes = 0;
+  for (const OutputView& view : outputs) {
+    if (view.spec->type != ElementType::kString) continue;
+    const auto* const texts =
+        static_cast<const std::string_view*>(view.data) + row * view.elements_per_row;
+    for (std::size_t i = 0; i < view.elements_per_row; ++i) {
+      bytes += texts[i].size();
+      if (bytes > max_bytes) {
+        return Failure{FailureReason::kOutputTooLarge,
+                       fmt::format("the strings of output {} exceed {} bytes "
+                                   "(limits.max_result_bytes)",
+                                   Excerpt(view.spec->name), max_bytes)};
+      }
+      if (FindInvalidUtf8(texts[i]) != std::string_view::npos) {
+        return Failure{
+            FailureReason::kInferenceError,
+            fmt::format("string {} of output {} is not UTF-8", i, Excerpt(view.spec->name))};
+      }
+    }
+  }
+  *bound = EscapedBound(bytes);
+  return std::nullopt;
 }
 
 char* ResultEncoder::Impl::WriteOutputs(std::size_t row, char* out, bool* non_finite) const {
@@ -299,17 +337,21 @@ std::optional<Failure> ResultEncoder::EncodeRow(const InferenceRequest& request,
   // Before anything is claimed, so that a claim is at most a small multiple of the limit.
   if (impl.elements > max_bytes / kMinNumberBytes) {
     return Failure{FailureReason::kOutputTooLarge,
-                   fmt::format("output has {} numbers, which exceeds {} bytes "
+                   fmt::format("output has {} values, which exceeds {} bytes "
                                "(limits.max_result_bytes)",
                                impl.elements, max_bytes)};
   }
   const std::size_t headers_bound = impl.model_headers.size() + kFixedHeaderBytes +
                                     request.tenant_id.size() + origin.topic.size() +
                                     origin.record->headers.block().size();
+  std::size_t text_bound = 0;
+  if (impl.has_text) {
+    if (auto failure = impl.CheckText(row, &text_bound)) return failure;
+  }
   const std::size_t value_bound =
       EscapedBound(request.request_id.size()) + EscapedBound(request.tenant_id.size()) +
       impl.model_json.size() + impl.outputs_bound + impl.batch_json.size() + impl.time_json.size() +
-      request.enqueued_at.size() + request.metadata.size() + kFixedValueBytes;
+      request.enqueued_at.size() + request.metadata.size() + text_bound + kFixedValueBytes;
   char* const key = chunk.bytes.Claim(request.request_id.size() + headers_bound + value_bound);
   char* const headers = Write(request.request_id, key);
   char* const value = impl.WriteHeaders(request, origin, headers);

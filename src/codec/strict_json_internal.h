@@ -24,6 +24,7 @@
 #include "codec/number_text_internal.h"
 #include "codec/options.h"
 #include "types/failure.h"
+#include "types/float16.h"
 
 namespace millrace {
 
@@ -60,6 +61,10 @@ class StrictJson {
   bool Skip(ondemand::value& value, int depth);
   // Text of a string: in `text` when it has no escapes, else in the parser. REQUIRES: a string.
   bool ReadString(ondemand::value& value, std::string_view* out);
+  // Whether `part`, if there is anything of it, stays as long as the text does.
+  bool IsInText(std::string_view part) const {
+    return part.data() >= text_.data() && part.data() < end();
+  }
   // From `begin` to the end of the value that was consumed last, as it stands in the text.
   // REQUIRES: that value is inside the top object.
   bool RawTextFrom(const char* begin, std::string_view* out);
@@ -149,7 +154,14 @@ bool IntegralFromDouble(double number, T* out) {
 // more than 19 digits wrong.
 template <class T>
 bool ReadNumber(ondemand::value& value, T* out) {
-  if constexpr (std::is_floating_point_v<T>) {
+  if constexpr (std::is_same_v<T, Float16>) {
+    // By way of a double, which is in the middle of two of these where the text is not in one case
+    // of 2^40.
+    double number = 0;
+    if (!ReadExactNumber(TrimRight(value.raw_json_token()), &number)) return false;
+    *out = NearestFloat16(number);
+    return std::fabs(number) < Float16::kOverflow;
+  } else if constexpr (std::is_floating_point_v<T>) {
     return ReadExactNumber(TrimRight(value.raw_json_token()), out);
   } else {
     if constexpr (std::is_same_v<T, bool>) {

@@ -34,6 +34,15 @@ std::string_view StringScratch::Copy(std::string_view text) {
   return {at, text.size()};
 }
 
+std::byte* StringScratch::CopyAligned(const void* bytes, std::size_t size) {
+  constexpr std::size_t kAlignment = 8;
+  void* at = Allocate(size + kAlignment - 1);
+  std::size_t space = size + kAlignment - 1;
+  at = std::align(kAlignment, size, at, space);
+  if (size > 0) std::memcpy(at, bytes, size);
+  return static_cast<std::byte*>(at);
+}
+
 std::size_t StringScratch::capacity() const {
   std::size_t bytes = 0;
   for (const Block& block : blocks_) bytes += block.capacity;

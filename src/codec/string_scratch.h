@@ -1,4 +1,5 @@
-// StringScratch: stable storage for the few strings that cannot be views into their record.
+// StringScratch: stable storage for the few strings that cannot be views into their record, and for
+// tensors whose size only the record tells.
 //
 // Blocks are kept when cleared, so a warm scratch allocates nothing. Not thread-safe.
 #pragma once
@@ -15,6 +16,8 @@ class StringScratch {
   // A writable span of `size` bytes that stays put until Clear.
   char* Allocate(std::size_t size);
   std::string_view Copy(std::string_view text);
+  // The same bytes, aligned for any number type.
+  std::byte* CopyAligned(const void* bytes, std::size_t size);
   void Clear();
   // Bytes held, used or not.
   std::size_t capacity() const;

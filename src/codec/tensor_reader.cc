@@ -2,135 +2,191 @@
 
 #include <fmt/format.h>
 
+#include <bit>
+#include <iterator>
 #include <vector>
 
-#include "codec/element_type.h"
+#include "codec/dynamic_tensor_reader_internal.h"
 #include "codec/text.h"
+#include "types/element_type.h"
 
 namespace millrace {
-namespace {
 
-std::string ExpectedShape(const RowLayout& layout) {
-  std::vector<std::int64_t> shape = {kDynamicDim};
-  shape.insert(shape.end(), layout.row_shape.begin(), layout.row_shape.end());
-  return ShapeText(shape);
+std::string LabelOf(TensorPart part) {
+  return part.named ? "inputs." + part.input.name : std::string("input");
 }
 
-}  // namespace
+const char* ThingsOf(const InputLayout& input) {
+  return input.type == ElementType::kString ? "strings" : "numbers";
+}
+
+std::string ExpectedShape(const InputLayout& input) {
+  std::string text = "[N";
+  for (const std::int64_t dim : input.row_shape) {
+    text += ',';
+    text += dim == kDynamicDim ? std::string("?") : std::to_string(dim);
+  }
+  return text + "]";
+}
+
+bool ExplainElement(StrictJson& json, ondemand::value& value, int depth, TensorPart part,
+                    std::size_t index) {
+  const std::string_view token = TrimRight(value.raw_json_token());
+  const std::string_view type = TypeName(value);
+  const bool wants_text = part.input.type == ElementType::kString;
+  const bool is_number = type == "a number";
+  if (!json.Skip(value, depth)) return false;
+  json.Reject(FailureReason::kInvalidValue,
+              is_number && !wants_text
+                  ? fmt::format("{}[{}] is {}, which is no {}", LabelOf(part), index,
+                                Excerpt(token), ElementTypeName(part.input.type))
+                  : fmt::format("{}[{}] is {}, expected a {}", LabelOf(part), index, type,
+                                wants_text ? "string" : "number"));
+  return true;
+}
+
+std::string TensorReader::InputList(std::uint64_t but) const {
+  std::string list;
+  for (std::size_t i = 0; i < layout_.inputs.size(); ++i) {
+    if ((but >> i & 1) != 0) continue;
+    const InputLayout& input = layout_.inputs[i];
+    fmt::format_to(std::back_inserter(list), "{}{} (shape {})", list.empty() ? "" : ", ",
+                   Excerpt(input.name), ExpectedShape(input));
+  }
+  return list;
+}
 
 bool TensorReader::ReadPlainInput(PlainJson& json) {
-  return DispatchElement(layout_.type, [&]<class T>(std::type_identity<T>) {
-    return json.ReadArray(layout_.elements, reinterpret_cast<T*>(row_));
+  if (layout_.inputs.size() != 1 || layout_.dynamic) return false;
+  const InputLayout& input = layout_.inputs[0];
+  return DispatchElement(input.type, [&]<class T>(std::type_identity<T>) {
+    if constexpr (kIsText<T>)
+      return false;
+    else
+      return json.ReadArray(input.elements, Elements<T>(input));
   });
+}
+
+bool TensorReader::ReadInput(ondemand::value& value) {
+  if (layout_.inputs.size() == 1) return ReadTensor(value, 1, {layout_.inputs[0], false});
+  json_.Reject(FailureReason::kInvalidShape,
+               fmt::format("input is for models of one input, model {} expects `inputs` with {}",
+                           Excerpt(model_id_), InputList()));
+  return json_.Skip(value, 1);
 }
 
 bool TensorReader::ReadNamedInputs(ondemand::value& value) {
   if (value.raw_json_token().front() != '{') {
-    json_.Reject(FailureReason::kInvalidShape,
-                 fmt::format("inputs is {}, expected an object with {}", TypeName(value),
-                             Excerpt(layout_.name)));
+    json_.Reject(
+        FailureReason::kInvalidShape,
+        fmt::format("inputs is {}, expected an object with {}", TypeName(value), InputList()));
     return json_.Skip(value, 1);
   }
-  bool found = false;
+  std::uint64_t found = 0;  // A bit for each input.
   const bool well_formed = json_.ReadObject(value, 1, [this, &found](ondemand::field& field) {
     if (!json_.PushKey(field)) return false;
     const std::string_view name = json_.last_key();
-    if (name == layout_.name) {
-      found = true;
-      return ReadTensor(field.value(), 2, true);
+    for (std::size_t i = 0; i < layout_.inputs.size(); ++i) {
+      if (name != layout_.inputs[i].name) continue;
+      found |= std::uint64_t{1} << i;
+      return ReadTensor(field.value(), 2, {layout_.inputs[i], true});
     }
     json_.Reject(FailureReason::kInvalidShape,
                  fmt::format("inputs has {}, model {} expects exactly {}", Excerpt(name),
-                             Excerpt(model_id_), Excerpt(layout_.name)));
+                             Excerpt(model_id_), InputList()));
     return json_.Skip(field.value(), 2);
   });
-  if (well_formed && !found) {
+  if (well_formed && static_cast<std::size_t>(std::popcount(found)) < layout_.inputs.size()) {
     json_.Reject(FailureReason::kInvalidShape,
-                 fmt::format("inputs lacks {}, which model {} expects (shape {})",
-                             Excerpt(layout_.name), Excerpt(model_id_), ExpectedShape(layout_)));
+                 fmt::format("inputs lacks {}, which model {} expects", InputList(found),
+                             Excerpt(model_id_)));
   }
   return well_formed;
 }
 
-bool TensorReader::ReadTensor(ondemand::value& value, int depth, bool named) {
+bool TensorReader::ReadTensor(ondemand::value& value, int depth, Part part) {
+  const InputLayout& input = part.input;
+  if (input.dynamic) {
+    DynamicTensorReader reader(json_, part, scratch_);
+    return reader.Read(value, depth, Elements<RowTensor>(input));
+  }
   const std::string_view token = value.raw_json_token();
   if (token.front() != '[') {
-    if (named && layout_.row_shape.empty()) {
-      return DispatchElement(layout_.type, [&]<class T>(std::type_identity<T>) {
-        return ReadNumber(value, reinterpret_cast<T*>(row_)) ||
-               ExplainElement(value, depth, named, 0);
+    if (part.named && input.row_shape.empty()) {
+      return DispatchElement(input.type, [&]<class T>(std::type_identity<T>) {
+        return ReadElement(json_, value, depth, part, 0, scratch_.strings, Elements<T>(input));
       });
     }
     json_.Reject(
         FailureReason::kInvalidShape,
-        fmt::format("{} is {}, expected an array of {} numbers (shape {})", InputLabel(named),
-                    TypeName(value), layout_.elements, ExpectedShape(layout_)));
+        fmt::format("{} is {}, expected an array of {} {} (shape {})", LabelOf(part),
+                    TypeName(value), input.elements, ThingsOf(input), ExpectedShape(input)));
     return json_.Skip(value, depth);
   }
   // The opening bracket's token ends where the first element starts.
   const bool nested =
-      named && layout_.row_shape.size() > 1 && *(token.data() + token.size()) == '[';
-  return DispatchElement(layout_.type, [&]<class T>(std::type_identity<T>) {
-    if (nested) return ReadNested<T>(value, depth, 0, 0);
+      part.named && input.row_shape.size() > 1 && *(token.data() + token.size()) == '[';
+  return DispatchElement(input.type, [&]<class T>(std::type_identity<T>) {
+    if (nested) return ReadNested<T>(value, depth, part, 0, 0);
     std::size_t count = 0;
-    if (!ReadNumbers<T>(value, depth, named, 0, layout_.elements, &count)) return false;
-    if (count != layout_.elements) {
+    if (!ReadElements<T>(value, depth, part, 0, input.elements, &count)) return false;
+    if (count != input.elements) {
       json_.Reject(
           FailureReason::kInvalidShape,
-          fmt::format("{} has {} numbers, model {} expects {} (shape {})", InputLabel(named), count,
-                      Excerpt(model_id_), layout_.elements, ExpectedShape(layout_)));
+          fmt::format("{} has {} {}, model {} expects {} (shape {})", LabelOf(part), count,
+                      ThingsOf(input), Excerpt(model_id_), input.elements, ExpectedShape(input)));
     }
     return true;
   });
 }
 
-// Numbers of one array to row elements [first, first + wanted); counts all that the array has.
+// Values of one array to elements [first, first + wanted); counts all that the array has.
 template <class T>
-bool TensorReader::ReadNumbers(ondemand::value& value, int depth, bool named, std::size_t first,
-                               std::size_t wanted, std::size_t* count) {
-  T* out = reinterpret_cast<T*>(row_) + first;
-  const std::string_view token = value.raw_json_token();
-  // Not consumed here, so that the parser steps over the array by itself.
-  if (ReadPlainArray(token.data(), json_.end(), wanted, out) != nullptr) [[likely]] {
-    *count = wanted;
-    return true;
+bool TensorReader::ReadElements(ondemand::value& value, int depth, Part part, std::size_t first,
+                                std::size_t wanted, std::size_t* count) {
+  T* const out = Elements<T>(part.input) + first;
+  if constexpr (!kIsText<T>) {
+    const std::string_view token = value.raw_json_token();
+    // Not consumed here, so that the parser steps over the array by itself.
+    if (ReadPlainArray(token.data(), json_.end(), wanted, out) != nullptr) [[likely]] {
+      *count = wanted;
+      return true;
+    }
   }
   std::size_t n = 0;
   const bool well_formed = json_.ReadArray(value, depth, [&](ondemand::value& element) {
     const std::size_t i = n++;
     if (i >= wanted) [[unlikely]]
       return json_.Skip(element, depth + 1);
-    if (ReadNumber(element, out + i)) [[likely]]
-      return true;
-    return ExplainElement(element, depth + 1, named, first + i);
+    return ReadElement(json_, element, depth + 1, part, first + i, scratch_.strings, out + i);
   });
   *count = n;
   return well_formed;
 }
 
 template <class T>
-bool TensorReader::ReadNested(ondemand::value& value, int depth, std::size_t dim,
+bool TensorReader::ReadNested(ondemand::value& value, int depth, Part part, std::size_t dim,
                               std::size_t first) {
-  const std::vector<std::int64_t>& shape = layout_.row_shape;
+  const std::vector<std::int64_t>& shape = part.input.row_shape;
   const auto wanted = static_cast<std::size_t>(shape[dim]);
   if (value.raw_json_token().front() != '[') {
     json_.Reject(FailureReason::kInvalidShape,
                  fmt::format("{} has {} in dimension {}, expected an array (shape {})",
-                             InputLabel(true), TypeName(value), dim + 1, ExpectedShape(layout_)));
+                             LabelOf(part), TypeName(value), dim + 1, ExpectedShape(part.input)));
     return json_.Skip(value, depth);
   }
   std::size_t count = 0;
   if (dim + 1 == shape.size()) {
-    if (!ReadNumbers<T>(value, depth, true, first, wanted, &count)) return false;
+    if (!ReadElements<T>(value, depth, part, first, wanted, &count)) return false;
   } else {
     std::size_t stride = 1;
     for (std::size_t d = dim + 1; d < shape.size(); ++d) {
       stride *= static_cast<std::size_t>(shape[d]);
     }
-    const bool well_formed = json_.ReadArray(value, depth, [&](ondemand::value& part) {
+    const bool well_formed = json_.ReadArray(value, depth, [&](ondemand::value& entry) {
       const std::size_t i = count++;
-      return i < wanted ? ReadNested<T>(part, depth + 1, dim + 1, first + i * stride)
-                        : json_.Skip(part, depth + 1);
+      return i < wanted ? ReadNested<T>(entry, depth + 1, part, dim + 1, first + i * stride)
+                        : json_.Skip(entry, depth + 1);
     });
     if (!well_formed) return false;
   }
@@ -138,29 +194,22 @@ bool TensorReader::ReadNested(ondemand::value& value, int depth, std::size_t dim
     json_.Reject(
         FailureReason::kInvalidShape,
         fmt::format("{} has {} entries in dimension {} at element {}, expected {} (shape {})",
-                    InputLabel(true), count, dim + 1, first, wanted, ExpectedShape(layout_)));
+                    LabelOf(part), count, dim + 1, first, wanted, ExpectedShape(part.input)));
   }
   return true;
 }
 
-bool TensorReader::ExplainElement(ondemand::value& value, int depth, bool named,
-                                  std::size_t index) {
-  const std::string_view token = TrimRight(value.raw_json_token());
-  const std::string_view type = TypeName(value);
-  const bool is_number = type == "a number";
-  if (!json_.Skip(value, depth)) return false;
-  json_.Reject(
-      FailureReason::kInvalidValue,
-      is_number ? fmt::format("{}[{}] is {}, which is no {}", InputLabel(named), index,
-                              Excerpt(token), ElementTypeName(layout_.type))
-                : fmt::format("{}[{}] is {}, expected a number", InputLabel(named), index, type));
-  return true;
-}
-
 void TensorReader::RejectMissing() {
+  if (layout_.inputs.size() != 1) {
+    json_.Reject(FailureReason::kInvalidShape, fmt::format("inputs is missing, model {} expects {}",
+                                                           Excerpt(model_id_), InputList()));
+    return;
+  }
+  const InputLayout& input = layout_.inputs[0];
   json_.Reject(FailureReason::kInvalidShape,
-               fmt::format("input is missing, model {} expects {} numbers (shape {})",
-                           Excerpt(model_id_), layout_.elements, ExpectedShape(layout_)));
+               fmt::format("input is missing, model {} expects {}{} (shape {})", Excerpt(model_id_),
+                           input.dynamic ? "" : fmt::format("{} ", input.elements), ThingsOf(input),
+                           ExpectedShape(input)));
 }
 
 }  // namespace millrace

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "codec/test_request_internal.h"
+#include "types/float16.h"
 
 namespace millrace {
 namespace {
@@ -95,6 +96,14 @@ TEST(TensorReaderTest, RoundsToFloatOnce) {
   EXPECT_EQ(scalar.Row<float>(1)[0], 0x1.000004p0F);
 }
 
+TEST(TensorReaderTest, ReadsHalves) {
+  EXPECT_EQ(Decode<Float16>(ElementType::kFloat16, "1.5"), NearestFloat16(1.5));
+  EXPECT_EQ(Decode<Float16>(ElementType::kFloat16, "-65519.9"), NearestFloat16(-65504));
+  EXPECT_EQ(Decode<Float16>(ElementType::kFloat16, "65520"), std::nullopt);
+  EXPECT_EQ(Decode<Float16>(ElementType::kFloat16, "1e-30"), NearestFloat16(0));
+  EXPECT_EQ(Decode<Float16>(ElementType::kFloat16, "true"), std::nullopt);
+}
+
 TEST(TensorReaderTest, ReadsBooleans) {
   EXPECT_EQ(Decode<bool>(ElementType::kBool, "true"), true);
   EXPECT_EQ(Decode<bool>(ElementType::kBool, "false"), false);
@@ -102,6 +111,120 @@ TEST(TensorReaderTest, ReadsBooleans) {
   EXPECT_EQ(Decode<bool>(ElementType::kBool, "0.0"), false);
   EXPECT_EQ(Decode<bool>(ElementType::kBool, "2"), std::nullopt);
   EXPECT_EQ(Decode<bool>(ElementType::kBool, "null"), std::nullopt);
+}
+
+const RowLayout kMixed = RowLayoutOf({{"a", ElementType::kInt8, {kDynamicDim, 3}},
+                                      {"b", ElementType::kFloat64, {kDynamicDim, 1, 2}},
+                                      {"c", ElementType::kBool, {kDynamicDim}}});
+
+TEST(TensorReaderTest, ReadsEachInputToItsPlaceInWhateverOrder) {
+  for (const std::string_view inputs :
+       {R"("inputs":{"a":[1,-2,3],"b":[[0.5,7]],"c":true})",
+        R"("inputs":{"c":1,"b":[0.5,7],"a":[1,-2,3.0]})",
+        R"("inputs" : { "b":[[0.5,7e0]] , "c":[true], "a":[1,-2,3] })"}) {
+    TestRequest request(Request(inputs));
+    const auto failure = request.Decode(kMixed);
+    ASSERT_FALSE(failure) << failure->detail;
+    EXPECT_EQ(request.Row<std::int8_t>(3), (std::vector<std::int8_t>{1, -2, 3}));
+    EXPECT_EQ(request.Row<double>(2, kMixed.inputs[1].offset), (std::vector<double>{0.5, 7}));
+    EXPECT_EQ(request.Row<std::uint8_t>(1, kMixed.inputs[2].offset)[0], 1);
+  }
+}
+
+TEST(TensorReaderTest, SaysWhichOfSeveralInputsIsWrongAndHow) {
+  const auto detail = [](std::string_view inputs) {
+    TestRequest request(Request(inputs));
+    const auto failure = request.Decode(kMixed);
+    return failure ? failure->detail : std::string("accepted");
+  };
+  EXPECT_EQ(detail(R"("input":[1,2,3])"),
+            "input is for models of one input, model 'm' expects `inputs` with 'a' (shape [N,3]), "
+            "'b' (shape [N,1,2]), 'c' (shape [N])");
+  EXPECT_EQ(detail(R"("inputs":{"a":[1,2,3]})"),
+            "inputs lacks 'b' (shape [N,1,2]), 'c' (shape [N]), which model 'm' expects");
+  EXPECT_EQ(detail(R"("inputs":{"a":[1,2,3],"b":[[1]],"c":true})"),
+            "inputs.b has 1 entries in dimension 2 at element 0, expected 2 (shape [N,1,2])");
+  EXPECT_EQ(detail(R"("inputs":{"a":[1,2,300],"b":[[1,2]],"c":true})"),
+            "inputs.a[2] is '300', which is no INT8");
+  EXPECT_EQ(detail(R"("inputs":{"a":[1,2,3],"b":[[1,2]],"c":true,"d":1})"),
+            "inputs has 'd', model 'm' expects exactly 'a' (shape [N,3]), 'b' (shape [N,1,2]), "
+            "'c' (shape [N])");
+}
+
+TEST(TensorReaderTest, ReadsStringsWithAndWithoutEscapes) {
+  const RowLayout layout = MakeLayout(ElementType::kString, {2});
+  for (const std::string_view input :
+       {R"("input":["gr\u00fcn\n",""])", R"("inputs":{"x":["gr\u00fcn\n",""]})"}) {
+    TestRequest request(Request(input));
+    const auto failure = request.Decode(layout);
+    ASSERT_FALSE(failure) << failure->detail;
+    EXPECT_EQ(request.Row<std::string_view>(2),
+              (std::vector<std::string_view>{"gr\xC3\xBCn\n", ""}));
+  }
+  TestRequest number(Request(R"("input":["a",1])"));
+  const auto failure = number.Decode(layout);
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->detail, "input[1] is a number, expected a string");
+}
+
+// Elements of the one input, whose shape is the request's own.
+template <class T>
+std::vector<T> DynamicRow(const TestRequest& request, std::vector<std::int64_t>* shape) {
+  const RowTensor tensor = request.Row<RowTensor>(1)[0];
+  shape->assign(tensor.shape, tensor.shape + shape->size());
+  std::vector<T> elements(tensor.elements);
+  if (!elements.empty()) {
+    std::memcpy(elements.data(), tensor.data, elements.size() * sizeof(T));
+  }
+  return elements;
+}
+
+TEST(TensorReaderTest, ReadsShapesThatAreTheRequestsOwn) {
+  const RowLayout layout = MakeLayout(ElementType::kInt64, {kDynamicDim, 2});
+  for (const std::string_view input :
+       {R"("inputs":{"x":[[1,2],[3,4],[5,6]]})", R"("inputs":{"x":[1,2,3,4,5,6]})",
+        R"("input":[1,2,3,4,5,6])", R"("inputs" : { "x" : [ [1,2.0] ,[3,4], [5e0,6]] })"}) {
+    TestRequest request(Request(input));
+    const auto failure = request.Decode(layout);
+    ASSERT_FALSE(failure) << failure->detail;
+    std::vector<std::int64_t> shape(2);
+    EXPECT_EQ(DynamicRow<std::int64_t>(request, &shape),
+              (std::vector<std::int64_t>{1, 2, 3, 4, 5, 6}));
+    EXPECT_EQ(shape, (std::vector<std::int64_t>{3, 2}));
+  }
+  TestRequest words(Request(R"("inputs":{"x":[["a","b"],["c","d"]]})"));
+  ASSERT_FALSE(words.Decode(MakeLayout(ElementType::kString, {kDynamicDim, kDynamicDim})));
+  std::vector<std::int64_t> shape(2);
+  EXPECT_EQ(DynamicRow<std::string_view>(words, &shape),
+            (std::vector<std::string_view>{"a", "b", "c", "d"}));
+}
+
+TEST(TensorReaderTest, SaysWhatIsWrongWithAShape) {
+  const RowLayout layout =
+      MakeLayout(ElementType::kFloat32, {kDynamicDim, kDynamicDim, 2}, "cloud");
+  const auto detail = [&layout](std::string_view inputs) {
+    TestRequest request(Request(inputs));
+    const auto failure = request.Decode(layout);
+    return failure ? failure->detail : std::string("accepted");
+  };
+  EXPECT_EQ(detail(R"("inputs":{"cloud":[[[1,2]],[[3,4]]]})"), "accepted");
+  EXPECT_EQ(detail(R"("inputs":{"cloud":[[[1,2]],[[3,4],[5,6]]]})"),
+            "inputs.cloud has 2 entries in dimension 2 where it had 1 before (shape [N,?,?,2])");
+  EXPECT_EQ(detail(R"("inputs":{"cloud":[[[1,2,3]]]})"),
+            "inputs.cloud has 3 entries in dimension 3 where 2 are expected (shape [N,?,?,2])");
+  EXPECT_EQ(detail(R"("inputs":{"cloud":[[]]})"),
+            "inputs.cloud has nothing in dimension 2 (shape [N,?,?,2])");
+  EXPECT_EQ(detail(R"("inputs":{"cloud":[[1]]})"),
+            "inputs.cloud has a number in dimension 3, expected an array (shape [N,?,?,2])");
+  EXPECT_EQ(detail(R"("input":[1,2,3,4])"),
+            "input is flat, but more than one dimension is open: nest it in `inputs` (shape "
+            "[N,?,?,2])");
+  EXPECT_EQ(detail(R"("inputs":{"cloud":[[["a",2]]]})"),
+            "inputs.cloud[0] is a string, expected a number");
+  TestRequest odd(Request(R"("input":[1,2,3])"));
+  const auto failure = odd.Decode(MakeLayout(ElementType::kFloat32, {kDynamicDim, 2}));
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->detail, "input has 3 numbers, expected a multiple of 2 (shape [N,?,2])");
 }
 
 TEST(TensorReaderTest, ReadsNestedAndFlatInputs) {

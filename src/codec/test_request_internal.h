@@ -20,16 +20,8 @@ namespace millrace {
 
 inline RowLayout MakeLayout(ElementType type, std::vector<std::int64_t> row_shape,
                             std::string name = "x") {
-  RowLayout layout;
-  layout.name = std::move(name);
-  layout.type = type;
-  layout.row_shape = std::move(row_shape);
-  layout.elements = 1;
-  for (const std::int64_t dim : layout.row_shape) {
-    layout.elements *= static_cast<std::size_t>(dim);
-  }
-  layout.bytes = layout.elements * ElementBytes(type);
-  return layout;
+  row_shape.insert(row_shape.begin(), kDynamicDim);
+  return RowLayoutOf({{std::move(name), type, std::move(row_shape)}});
 }
 
 class TestRequest {
@@ -75,11 +67,13 @@ class TestRequest {
                           reinterpret_cast<std::byte*>(row_.data()));
   }
 
+  // The elements of the row that begin at `offset`.
   template <class T>
-  std::vector<T> Row(std::size_t elements) const {
+  std::vector<T> Row(std::size_t elements, std::size_t offset = 0) const {
     std::vector<T> row(elements);
     std::vector<char> bytes(elements * sizeof(T));
-    if (!bytes.empty()) std::memcpy(bytes.data(), row_.data(), bytes.size());
+    const char* const from = reinterpret_cast<const char*>(row_.data()) + offset;
+    if (!bytes.empty()) std::memcpy(bytes.data(), from, bytes.size());
     for (std::size_t i = 0; i < elements; ++i) {
       T element;
       std::memcpy(&element, bytes.data() + i * sizeof(T), sizeof(T));

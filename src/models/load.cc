@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "models/digest.h"
 #include "models/repository.h"
 #include "runtime/batch_buckets.h"
+#include "types/element_type.h"
 
 namespace millrace {
 namespace {
@@ -34,40 +36,38 @@ Result<FileStamp> StampOf(const std::string& path) {
   return FileStamp{info.st_dev, info.st_ino, info.st_size, info.st_mtim};
 }
 
-void FillRow(const RowLayout& layout, int value, std::byte* row) {
-  const auto fill = [&](auto typed) {
-    for (std::size_t i = 0; i < layout.elements; ++i) {
-      std::memcpy(row + i * sizeof typed, &typed, sizeof typed);
+// What warm-up gives a model. `value` is 0 or 1, which every type has, strings as words that hardly
+// are categories; `dim`: of dimensions that are open.
+struct Filling {
+  int value = 0;
+  std::int64_t dim = 1;
+};
+
+Status FillRows(const Session& session, Filling filling, std::size_t rows, Runner& runner) {
+  const std::vector<InputLayout>& inputs = session.row_layout().inputs;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    std::size_t elements = inputs[i].elements;
+    if (inputs[i].dynamic) {
+      std::vector<std::int64_t> shape = inputs[i].row_shape;
+      std::replace(shape.begin(), shape.end(), kDynamicDim, filling.dim);
+      MILLRACE_RETURN_IF_ERROR(runner.SetRowShape(i, shape, rows));
+      elements = 1;
+      for (const std::int64_t dim : shape) elements *= static_cast<std::size_t>(dim);
     }
-  };
-  switch (layout.type) {
-    case ElementType::kFloat32:
-      fill(static_cast<float>(value));
-      return;
-    case ElementType::kFloat64:
-      fill(static_cast<double>(value));
-      return;
-    case ElementType::kInt32:
-      fill(static_cast<std::int32_t>(value));
-      return;
-    case ElementType::kInt64:
-      fill(static_cast<std::int64_t>(value));
-      return;
-    default:
-      std::memset(row, value, layout.bytes);
-      return;
+    DispatchElement(inputs[i].type, [&]<class T>(std::type_identity<T>) {
+      std::fill_n(reinterpret_cast<T*>(runner.Input(i)), rows * elements,
+                  ElementOf<T>(filling.value));
+    });
   }
+  return {};
 }
 
 // Runs every shape that serving will use, so that no request pays for its first time.
-Status RunBuckets(const Session& session, Runner& runner, std::size_t max_rows, int value) {
-  const RowLayout& layout = session.row_layout();
+Status RunBuckets(const Session& session, Runner& runner, std::size_t max_rows, Filling filling) {
   std::vector<std::size_t> buckets = BatchBuckets(max_rows);
   // A fixed batch has one shape only.
   if (session.signature().fixed_batch > 0) buckets = {1};
-  for (std::size_t row = 0; row < buckets.back(); ++row) {
-    FillRow(layout, value, runner.Input() + row * layout.bytes);
-  }
+  MILLRACE_RETURN_IF_ERROR(FillRows(session, filling, buckets.back(), runner));
   for (const std::size_t rows : buckets) MILLRACE_RETURN_IF_ERROR(runner.Run(rows));
   return {};
 }
@@ -87,23 +87,33 @@ std::size_t OutcomeBytes(const Runner& runner) {
 
 // Notes in `loaded` what it learns of the model.
 Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
+  // Some models want more than one of what is open, a few words or a window of a picture.
+  static constexpr std::int64_t kOpenDims[] = {1, 8, 64};
   Result<std::unique_ptr<Runner>> runner = session.NewRunner();
   if (!runner.ok()) return runner.status();
-  const Status zeros = RunBuckets(session, **runner, max_rows, 0);
-  const Status ones = zeros.ok() ? Status() : RunBuckets(session, **runner, max_rows, 1);
-  if (ones.ok()) {
-    loaded->sound_value = zeros.ok() ? 0 : 1;
-    loaded->outcome_bytes = OutcomeBytes(**runner);
-    return {};
+  Status first;
+  for (const std::int64_t dim : kOpenDims) {
+    for (const int value : {0, 1}) {
+      const Status status = RunBuckets(session, **runner, max_rows, {value, dim});
+      if (status.ok()) {
+        loaded->sound_value = value;
+        loaded->sound_dim = dim;
+        loaded->outcome_bytes = OutcomeBytes(**runner);
+        return {};
+      }
+      if (first.ok()) first = status;
+    }
+    if (!session.row_layout().dynamic) break;
   }
-  return Status(zeros.code(), std::string(zeros.message()) +
+  return Status(first.code(), std::string(first.message()) +
                                   " (warm-up: rows of zeros and rows of ones both fail)");
 }
 
 }  // namespace
 
 Status TrySoundRow(const LoadedModel& model, Runner& runner) {
-  FillRow(model.session->row_layout(), model.sound_value, runner.Input());
+  MILLRACE_RETURN_IF_ERROR(
+      FillRows(*model.session, {model.sound_value, model.sound_dim}, 1, runner));
   return runner.Run(1);
 }
 

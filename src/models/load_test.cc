@@ -54,7 +54,7 @@ TEST(LoadModel, CarriesIdVersionAndDigestOfTheFile) {
   EXPECT_EQ(model.ref.version, "7");
   EXPECT_EQ(model.ref.sha256, *Sha256OfFile(path));
   EXPECT_EQ(model.source.path, path);
-  EXPECT_EQ(model.session->row_layout().elements, 4U);
+  EXPECT_EQ(model.session->row_layout().inputs[0].elements, 4U);
   EXPECT_GE(model.load_time.count(), 0);
 }
 
@@ -63,7 +63,9 @@ TEST(LoadModel, LoadsEveryModelThatThisVersionOffers) {
   ASSERT_TRUE(engine.ok()) << engine.status().ToString();
   for (const char* folder :
        {"linear/1", "linear/2", "two_outputs/1", "gather/1", "double/1", "int32/1", "fixed_batch/1",
-        "batch1/1", "nonfinite/1", "image/1", "run_shape/1", "run_shape_fixed/1"}) {
+        "batch1/1", "nonfinite/1", "image/1", "run_shape/1", "run_shape_fixed/1", "two_inputs/1",
+        "mixed_inputs/1", "string_input/1", "string_output/1", "zipmap/1", "words/1",
+        "words_fixed/1"}) {
     const auto loaded = LoadModel(**engine, Version(TestModelPath(folder)), {});
     EXPECT_TRUE(loaded.ok()) << folder << ": " << loaded.status().ToString();
   }
@@ -80,7 +82,7 @@ TEST(LoadModel, AModelThatLosesTheBatchFailsItsWarmUpAndNeverServes) {
 TEST(LoadModel, ErrorsNameModelVersionAndPath) {
   Result<std::unique_ptr<Engine>> engine = OpenTestOrt();
   ASSERT_TRUE(engine.ok()) << engine.status().ToString();
-  for (const std::string& path : {TestModelPath("truncated/1"), TestModelPath("two_inputs/1"),
+  for (const std::string& path : {TestModelPath("truncated/1"), TestModelPath("sequence/1"),
                                   std::string("/nowhere/model.onnx")}) {
     const Status status = LoadModel(**engine, Version(path), {}).status();
     EXPECT_FALSE(status.ok());
@@ -114,7 +116,7 @@ class StubbornEngine final : public Engine {
  private:
   class FailingRunner final : public Runner {
    public:
-    std::byte* Input() override { return input_.data(); }
+    std::byte* Input(std::size_t) override { return input_.data(); }
     Status Run(std::size_t) override { return {StatusCode::kInvalidArgument, "no row will do"}; }
     std::span<const OutputView> Outputs() const override { return {}; }
     void Terminate() override {}
@@ -125,8 +127,8 @@ class StubbornEngine final : public Engine {
   class FailingSession final : public Session {
    public:
     FailingSession() {
-      layout_.elements = 1;
-      layout_.bytes = sizeof(float);
+      signature_.inputs.push_back({"x", ElementType::kFloat32, {kDynamicDim}});
+      layout_ = RowLayoutOf(signature_.inputs);
     }
     const ModelSignature& signature() const override { return signature_; }
     const RowLayout& row_layout() const override { return layout_; }

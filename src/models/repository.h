@@ -67,7 +67,8 @@ struct LoadedModel {
   ModelVersion source;
   std::unique_ptr<Session> session;
   Millis load_time{0};
-  int sound_value = 0;  // Rows of this number have been run: 0 or 1.
+  int sound_value = 0;         // Rows of this number have been run: 0 or 1.
+  std::int64_t sound_dim = 1;  // With this many in each open dimension of their inputs.
   // About what one result takes once it is encoded, as the warm-up's outputs tell.
   std::size_t outcome_bytes = 0;
 };

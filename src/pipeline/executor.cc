@@ -16,6 +16,25 @@ bool MayPass(StatusCode code) {
   return code == StatusCode::kResourceExhausted || code == StatusCode::kUnavailable;
 }
 
+RowTensor TensorAt(const std::byte* row, const InputLayout& input) {
+  RowTensor tensor;
+  std::memcpy(&tensor, row + input.offset, sizeof tensor);
+  return tensor;
+}
+
+// Less than, equal to or greater than 0, as `memcmp` has it.
+int CompareShapes(const RowLayout& layout, const std::byte* a, const std::byte* b) {
+  for (const InputLayout& input : layout.inputs) {
+    if (!input.dynamic) continue;
+    const std::int64_t* const left = TensorAt(a, input).shape;
+    const std::int64_t* const right = TensorAt(b, input).shape;
+    for (std::size_t dim = 0; dim < input.row_shape.size(); ++dim) {
+      if (left[dim] != right[dim]) return left[dim] < right[dim] ? -1 : 1;
+    }
+  }
+  return 0;
+}
+
 // Texts of one failure differ in the numbers of their rows.
 Breaker::Way WayOf(const Status& status) {
   std::string text(StatusCodeName(status.code()));
@@ -136,7 +155,7 @@ bool Executor::RefuseUnsound(const ServedModel& model) {
 void Executor::RunRows(const ServedModel& model, std::size_t count) {
   ranges_.clear();
   const std::size_t together = SuspectsLast(count);
-  if (together > 0) ranges_.push_back({0, together});
+  AddRanges(model.row_layout(), together);
   for (std::size_t i = together; i < count; ++i) ranges_.push_back({i, 1});
   int stopped = 0;
   // Breadth first: whether anything of the model succeeds shows soonest.
@@ -160,13 +179,33 @@ void Executor::RunRows(const ServedModel& model, std::size_t count) {
   }
 }
 
+// Rows whose inputs differ in shape cannot run together: the rest of the batch is cut into those
+// that can.
+void Executor::AddRanges(const RowLayout& layout, std::size_t count) {
+  if (count == 0) return;
+  if (!layout.dynamic) {
+    ranges_.push_back({0, count});
+    return;
+  }
+  std::stable_sort(rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(count),
+                   [&layout](const RequestRow* a, const RequestRow* b) {
+                     return CompareShapes(layout, a->input, b->input) < 0;
+                   });
+  for (std::size_t first = 0; first < count;) {
+    std::size_t end = first + 1;
+    while (end < count && CompareShapes(layout, rows_[first]->input, rows_[end]->input) == 0) ++end;
+    ranges_.push_back({first, end - first});
+    first = end;
+  }
+}
+
 // Encodes what comes of it.
 Status Executor::RunRange(const ServedModel& model, Range range) {
   const Result<Runner*> found = RunnerOf(model);
   if (!found.ok()) return found.status();
   Runner& runner = **found;
   const MonoTime t0 = parts_.clock.Now();
-  Gather(model, range, runner.Input());
+  MILLRACE_RETURN_IF_ERROR(Gather(model, range, runner));
   CrashPoint("before_run");
   const MonoTime t1 = parts_.clock.Now();
   bool stopped = false;
@@ -229,18 +268,42 @@ void Executor::GiveUp(std::span<const Range> ranges, const Status& status) {
   gave_up_ = true;
 }
 
-void Executor::Gather(const ServedModel& model, Range range, std::byte* input) {
-  const auto [first, count] = range;
-  const std::size_t bytes = model.row_layout().bytes;
-  // Rows decoded one after another lie one after another when their size is a multiple of the
-  // slab's alignment: copy such runs at once.
-  for (std::size_t i = first; i < first + count;) {
-    const std::byte* const from = rows_[i]->input;
-    std::size_t run = 1;
-    while (i + run < first + count && rows_[i + run]->input == from + run * bytes) ++run;
-    std::memcpy(input + (i - first) * bytes, from, run * bytes);
-    i += run;
+Status Executor::Gather(const ServedModel& model, Range range, Runner& runner) {
+  const RowLayout& layout = model.row_layout();
+  const std::size_t end = range.first + range.count;
+  if (layout.inputs.size() == 1 && !layout.dynamic) {
+    // Rows decoded one after another lie one after another when their size is a multiple of the
+    // slab's alignment: copy such runs at once.
+    std::byte* to = runner.Input(0);
+    for (std::size_t i = range.first; i < end;) {
+      const std::byte* const from = rows_[i]->input;
+      std::size_t run = 1;
+      while (i + run < end && rows_[i + run]->input == from + run * layout.bytes) ++run;
+      std::memcpy(to, from, run * layout.bytes);
+      to += run * layout.bytes;
+      i += run;
+    }
+    return {};
   }
+  for (std::size_t n = 0; n < layout.inputs.size(); ++n) {
+    const InputLayout& input = layout.inputs[n];
+    if (input.dynamic) {
+      const RowTensor first = TensorAt(rows_[range.first]->input, input);
+      const std::size_t bytes = first.elements * ElementBytes(input.type);
+      MILLRACE_RETURN_IF_ERROR(
+          runner.SetRowShape(n, std::span(first.shape, input.row_shape.size()), range.count));
+      std::byte* to = runner.Input(n);
+      for (std::size_t i = range.first; i < end; ++i, to += bytes) {
+        std::memcpy(to, TensorAt(rows_[i]->input, input).data, bytes);
+      }
+      continue;
+    }
+    std::byte* to = runner.Input(n);
+    for (std::size_t i = range.first; i < end; ++i, to += input.bytes) {
+      std::memcpy(to, rows_[i]->input + input.offset, input.bytes);
+    }
+  }
+  return {};
 }
 
 void Executor::SettleFailures(const ServedModel& model) {

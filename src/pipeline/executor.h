@@ -57,6 +57,8 @@ class Executor {
   bool RefuseUnsound(const ServedModel& model);
   // Runs the first `count` rows and encodes the results; failures_ has the rest.
   void RunRows(const ServedModel& model, std::size_t count);
+  // Of the first `count` rows.
+  void AddRanges(const RowLayout& layout, std::size_t count);
   Status RunRange(const ServedModel& model, Range range);
   // Of the first `run` rows moves those that are suspected of a crash to the end, each to be run
   // alone; how many run together.
@@ -65,7 +67,7 @@ class Executor {
   // time.
   Status RunJournaled(const ServedModel& model, Runner& runner, Range range, bool* stopped);
   void GiveUp(std::span<const Range> ranges, const Status& status);
-  void Gather(const ServedModel& model, Range range, std::byte* input);
+  Status Gather(const ServedModel& model, Range range, Runner& runner);
   // How many have a result; the others were too large.
   std::size_t EncodeResults(const ServedModel& model, Range range);
 

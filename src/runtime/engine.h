@@ -21,10 +21,15 @@ namespace millrace {
 class Runner {
  public:
   virtual ~Runner() = default;
-  // Where the rows go: row i at Input() + i * row_layout().bytes. 64-byte aligned.
-  virtual std::byte* Input() = 0;
+  // Where the rows of the input go, one after the other, 64-byte aligned.
+  virtual std::byte* Input(std::size_t input) = 0;
+  // For a dynamic input, before its rows are written: all rows of the next Run, `rows` or fewer,
+  // have `shape`. Moves Input(input).
+  virtual Status SetRowShape(std::size_t input, std::span<const std::int64_t> shape,
+                             std::size_t rows);
   // Runs the first `rows` rows. REQUIRES: 1 <= rows <= SessionOptions::max_rows. On OK, Outputs()
-  // has `rows` valid rows. Pads to the session's batch bucket by repeating the last row.
+  // has `rows` valid rows. Pads to the session's batch bucket by repeating the last row, unless an
+  // input is dynamic.
   virtual Status Run(std::size_t rows) = 0;
   // Of the last successful Run; valid until the next.
   virtual std::span<const OutputView> Outputs() const = 0;
@@ -36,7 +41,7 @@ class Session {
  public:
   virtual ~Session() = default;
   virtual const ModelSignature& signature() const = 0;
-  // Layout of one row of the (single) input.
+  // What one request fills; RowLayoutOf the signature's inputs.
   virtual const RowLayout& row_layout() const = 0;
   virtual Result<std::unique_ptr<Runner>> NewRunner() = 0;
 };

@@ -7,42 +7,48 @@
 #include <random>
 #include <vector>
 
+#include "types/element_type.h"
+
 namespace millrace {
 namespace {
 
 constexpr std::size_t kPoolRows = 16384;
 constexpr std::size_t kMaxPoolBytes = std::size_t{64} << 20;
+constexpr std::int64_t kOpenDim = 16;
 constexpr int kWarmUpRuns = 10;
 constexpr std::uint64_t kSeed = 20240601;  // Fixed: two measurements see the same rows.
 
-template <class T, class Distribution>
-void Fill(std::vector<std::byte>& pool, Distribution distribution) {
+// Rows of one input, one after the other.
+std::vector<std::byte> RandomRows(const InputLayout& input, std::size_t rows) {
+  std::vector<std::byte> pool(rows * input.bytes);
   std::mt19937_64 random(kSeed);
-  for (std::size_t at = 0; at + sizeof(T) <= pool.size(); at += sizeof(T)) {
-    const T value = static_cast<T>(distribution(random));
-    std::memcpy(pool.data() + at, &value, sizeof value);
-  }
+  std::uniform_real_distribution<double> real(0.0, 1.0);
+  std::uniform_int_distribution<int> whole(0, 9);
+  DispatchElement(input.type, [&]<class T>(std::type_identity<T>) {
+    for (std::size_t at = 0; at + sizeof(T) <= pool.size(); at += sizeof(T)) {
+      T value{};
+      if constexpr (std::is_floating_point_v<T>) {
+        value = static_cast<T>(real(random));
+      } else if constexpr (std::is_same_v<T, Float16>) {
+        value = NearestFloat16(real(random));
+      } else {
+        value = ElementOf<T>(std::is_same_v<T, bool> ? whole(random) % 2 : whole(random));
+      }
+      std::memcpy(pool.data() + at, &value, sizeof value);
+    }
+  });
+  return pool;
 }
 
-std::vector<std::byte> RandomRows(const RowLayout& layout, std::size_t rows) {
-  std::vector<std::byte> pool(rows * layout.bytes);
-  const std::uniform_real_distribution<double> real(0.0, 1.0);
-  const std::uniform_int_distribution<int> whole(0, 9);
-  switch (layout.type) {
-    case ElementType::kFloat64:
-      Fill<double>(pool, real);
-      break;
-    case ElementType::kInt32:
-      Fill<std::int32_t>(pool, whole);
-      break;
-    case ElementType::kInt64:
-      Fill<std::int64_t>(pool, whole);
-      break;
-    default:
-      Fill<float>(pool, real);
-      break;
+// Gives an input whose shape is each row's own one for all.
+void CloseShape(InputLayout& input) {
+  if (!input.dynamic) return;
+  input.elements = 1;
+  for (std::int64_t& dim : input.row_shape) {
+    if (dim == kDynamicDim) dim = kOpenDim;
+    input.elements *= static_cast<std::size_t>(dim);
   }
-  return pool;
+  input.bytes = input.elements * ElementBytes(input.type);
 }
 
 Nanos ThreadCpuNow() {
@@ -55,18 +61,30 @@ Nanos ThreadCpuNow() {
 
 Result<OrtAloneRate> MeasureRowsPerSecond(Session& session, std::size_t batch_rows,
                                           Millis duration) {
-  const RowLayout& layout = session.row_layout();
-  const std::size_t fits = std::max<std::size_t>(1, kMaxPoolBytes / layout.bytes);
+  RowLayout layout = session.row_layout();
+  for (InputLayout& input : layout.inputs) CloseShape(input);
+  std::size_t row_bytes = 1;
+  for (const InputLayout& input : layout.inputs) row_bytes += input.bytes;
+  const std::size_t fits = std::max<std::size_t>(1, kMaxPoolBytes / row_bytes);
   const std::size_t pool_rows = std::max(batch_rows, std::min(kPoolRows, fits));
-  const std::vector<std::byte> pool = RandomRows(layout, pool_rows);
+  std::vector<std::vector<std::byte>> pools;
+  for (const InputLayout& input : layout.inputs) pools.push_back(RandomRows(input, pool_rows));
   Result<std::unique_ptr<Runner>> made = session.NewRunner();
   if (!made.ok()) return made.status();
   Runner& runner = **made;
+  for (std::size_t i = 0; i < layout.inputs.size(); ++i) {
+    const InputLayout& input = layout.inputs[i];
+    if (!input.dynamic) continue;
+    MILLRACE_RETURN_IF_ERROR(runner.SetRowShape(i, input.row_shape, batch_rows));
+  }
 
   std::size_t next = 0;
   const auto next_batch = [&] {
     if (next + batch_rows > pool_rows) next = 0;
-    std::memcpy(runner.Input(), pool.data() + next * layout.bytes, batch_rows * layout.bytes);
+    for (std::size_t i = 0; i < pools.size(); ++i) {
+      const std::size_t bytes = layout.inputs[i].bytes;
+      std::memcpy(runner.Input(i), pools[i].data() + next * bytes, batch_rows * bytes);
+    }
     next += batch_rows;
   };
   for (int i = 0; i < kWarmUpRuns; ++i) {

@@ -20,7 +20,8 @@ struct OrtAloneRate {
 };
 
 // Runs batches of `batch_rows` for at least `duration` of wall time on the calling thread. Floating
-// point inputs are uniform in [0, 1), whole numbers in 0..9. REQUIRES: 1 <= batch_rows <= the
+// point inputs are uniform in [0, 1), whole numbers in 0..9, strings one digit, and
+// open dimensions 16. REQUIRES: 1 <= batch_rows <= the
 // session's max_rows.
 Result<OrtAloneRate> MeasureRowsPerSecond(Session& session, std::size_t batch_rows,
                                           Millis duration);

@@ -1,14 +1,18 @@
 #include <onnxruntime_c_api.h>
 
+#include <algorithm>
 #include <array>
 #include <exception>
+#include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "base/check.h"
 #include "runtime/engine.h"
 #include "runtime/engine_thread.h"
+#include "runtime/onnx_zipmap.h"
 #include "runtime/ort_process.h"
 #include "runtime/ort_session.h"
 #include "runtime/ort_signature.h"
@@ -77,6 +81,38 @@ Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptio
   return {};
 }
 
+// The bytes of the file; nothing when it cannot be read, which the library is then to explain.
+std::optional<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return std::nullopt;
+  std::string bytes(static_cast<std::size_t>(std::max<std::streamoff>(0, file.tellg())), '\0');
+  file.seekg(0);
+  if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) return std::nullopt;
+  return bytes;
+}
+
+// What the library makes of the file, without ZipMap; `outputs`: what ZipMap gave before.
+Result<OrtPtr<OrtSession>> CreateSession(const OrtProcess& process, const std::string& path,
+                                         const OrtSessionOptions& options,
+                                         std::vector<PlainModel::Output>* outputs) {
+  const OrtApi& api = *process.api;
+  std::optional<PlainModel> plain;
+  if (const std::optional<std::string> bytes = ReadFile(path)) plain = WithoutZipMap(*bytes);
+  OrtSession* session = nullptr;
+  OrtStatus* const status =
+      plain ? api.CreateSessionFromArray(process.env, plain->bytes.data(), plain->bytes.size(),
+                                         &options, &session)
+            : api.CreateSession(process.env, path.c_str(), &options, &session);
+  Status created = TakeOrtStatus(api, status);
+  // What the library calls a plain failure while it loads is a fault of the file.
+  if (created.code() == StatusCode::kInternal) {
+    created = Status(StatusCode::kInvalidArgument, std::string(created.message()));
+  }
+  if (!created.ok()) return created;
+  if (plain) *outputs = std::move(plain->outputs);
+  return OrtPtr<OrtSession>(session, {api.ReleaseSession});
+}
+
 Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const std::string& name,
                                                  const SessionOptions& options) {
   MILLRACE_CHECK(options.max_rows >= 1 && options.intra_op_threads >= 1);
@@ -88,22 +124,28 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
   const OrtPtr<OrtSessionOptions> session_options(raw_options, {api.ReleaseSessionOptions});
   MILLRACE_RETURN_IF_ERROR(SetOptions(api, name, options, raw_options).WithContext(context));
 
-  OrtSession* raw_session = nullptr;
-  OrtStatus* status = api.CreateSession(process_.env, path.c_str(), raw_options, &raw_session);
-  Status created = TakeOrtStatus(api, status);
-  // What the library calls a plain failure while it loads is a fault of the file.
-  if (created.code() == StatusCode::kInternal) {
-    created = Status(StatusCode::kInvalidArgument, std::string(created.message()));
-  }
-  MILLRACE_RETURN_IF_ERROR(created.WithContext(context));
-  OrtPtr<OrtSession> session(raw_session, {api.ReleaseSession});
-
-  Result<OrtSignatureInfo> info = ReadOrtValues(process_, *session);
+  std::vector<PlainModel::Output> labelled;
+  Result<OrtPtr<OrtSession>> session = CreateSession(process_, path, *session_options, &labelled);
+  if (!session.ok()) return session.status().WithContext(context);
+  Result<OrtSignatureInfo> info = ReadOrtValues(process_, **session);
   if (!info.ok()) return info.status().WithContext(context);
   Result<ModelSignature> signature = CheckSignature(*info);
   if (!signature.ok()) return signature.status().WithContext(context);
+  if (RowLayoutOf(signature->inputs).dynamic) {
+    // The library keeps a plan of its memory for every shape that it has seen, for ever. Whether
+    // shapes are open is known only now: the session is made anew without such plans.
+    MILLRACE_RETURN_IF_ERROR(
+        TakeOrtStatus(api, api.DisableMemPattern(raw_options)).WithContext(context));
+    session = CreateSession(process_, path, *session_options, &labelled);
+    if (!session.ok()) return session.status().WithContext(context);
+  }
+  for (TensorSpec& output : signature->outputs) {
+    for (PlainModel::Output& one : labelled) {
+      if (one.name == output.name) output.labels = std::move(one.labels);
+    }
+  }
   return std::unique_ptr<Session>(std::make_unique<OrtModelSession>(
-      process_, std::move(session), std::move(signature).value(),
+      process_, std::move(session).value(), std::move(signature).value(),
       static_cast<std::size_t>(options.max_rows), std::move(context)));
 }
 

@@ -36,6 +36,10 @@ ONNXTensorElementDataType OnnxType(ElementType type) {
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64;
     case ElementType::kBool:
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+    case ElementType::kFloat16:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+    case ElementType::kString:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING;
   }
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
@@ -57,7 +61,7 @@ OrtModelSession::OrtModelSession(const OrtProcess& process, OrtPtr<OrtSession> s
     : process_(process),
       session_(std::move(session)),
       signature_(std::move(signature)),
-      layout_(InputLayout(signature_)),
+      layout_(RowLayoutOf(signature_.inputs)),
       max_rows_(max_rows),
       context_(std::move(context)) {}
 
@@ -93,8 +97,17 @@ Status OrtRunner::Prepare() {
       slots_[i].rows = fixed_batch_;
     }
   }
-  MILLRACE_RETURN_IF_ERROR(Reserve(input_, signature.inputs[0], rows, layout.bytes));
-  input_names_[0] = signature.inputs[0].name.c_str();
+  inputs_.resize(signature.inputs.size());
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const TensorSpec& spec = signature.inputs[i];
+    input_names_.push_back(spec.name.c_str());
+    has_text_ = has_text_ || spec.type == ElementType::kString;
+    inputs_[i].shape = spec.shape;
+    if (layout.inputs[i].dynamic) continue;
+    inputs_[i].row_elements = layout.inputs[i].elements;
+    inputs_[i].row_bytes = layout.inputs[i].bytes;
+    MILLRACE_RETURN_IF_ERROR(Reserve(inputs_[i].buffer, spec, rows, inputs_[i].row_bytes));
+  }
 
   outputs_.resize(signature.outputs.size());
   views_.resize(outputs_.size());
@@ -150,7 +163,36 @@ void OrtRunner::Terminate() {
   (void)TakeOrtStatus(*process_.api, process_.api->RunOptionsSetTerminate(run_options_.get()));
 }
 
+Status OrtRunner::SetRowShape(std::size_t input, std::span<const std::int64_t> shape,
+                              std::size_t rows) {
+  const TensorSpec& spec = session_.signature().inputs[input];
+  MILLRACE_CHECK(session_.row_layout().inputs[input].dynamic && rows <= session_.max_rows());
+  MILLRACE_CHECK(shape.size() + 1 == spec.shape.size());
+  if (fixed_batch_ > 0) rows = (rows + fixed_batch_ - 1) / fixed_batch_ * fixed_batch_;
+  std::size_t bytes = ElementBytes(spec.type);
+  std::size_t elements = 1;
+  for (const std::int64_t dim : shape) {
+    MILLRACE_CHECK(dim > 0);
+    const auto count = static_cast<std::size_t>(dim);
+    if (count > kMaxTensorBytes / bytes) {
+      return {StatusCode::kInvalidArgument,
+              "input '" + spec.name + "': a row is larger than 1 GiB"};
+    }
+    bytes *= count;
+    elements *= count;
+  }
+  MILLRACE_RETURN_IF_ERROR(Reserve(inputs_[input].buffer, spec, rows, bytes));
+  inputs_[input].row_bytes = bytes;
+  inputs_[input].row_elements = elements;
+  std::copy(shape.begin(), shape.end(), inputs_[input].shape.begin() + 1);
+  return {};
+}
+
 Status OrtRunner::RunSlots(std::size_t rows) {
+  if (fixed_batch_ == 0 && session_.row_layout().dynamic) {
+    slots_[0].rows = rows;
+    return RunSlot(slots_[0]);
+  }
   if (fixed_batch_ == 0) {
     Slot& slot = slots_[BucketIndex(buckets_, rows)];
     PadRows(rows, slot.rows);
@@ -163,23 +205,28 @@ Status OrtRunner::RunSlots(std::size_t rows) {
 }
 
 void OrtRunner::PadRows(std::size_t rows, std::size_t padded) {
-  const std::size_t bytes = session_.row_layout().bytes;
-  const std::byte* last = input_.data() + (rows - 1) * bytes;
-  for (std::size_t row = rows; row < padded; ++row) {
-    std::memcpy(input_.data() + row * bytes, last, bytes);
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const std::size_t bytes = inputs_[i].row_bytes;
+    std::byte* const data = inputs_[i].buffer.data();
+    for (std::size_t row = rows; row < padded; ++row) {
+      std::memcpy(data + row * bytes, data + (rows - 1) * bytes, bytes);
+    }
   }
 }
 
 Status OrtRunner::RunSlot(Slot& slot) {
-  if (slot.input == nullptr) MILLRACE_RETURN_IF_ERROR(MakeSlot(slot));
+  if (slot.inputs.empty() || session_.row_layout().dynamic) {
+    MILLRACE_RETURN_IF_ERROR(MakeSlot(slot));
+  }
+  if (has_text_) MILLRACE_RETURN_IF_ERROR(FillStrings(slot));
   const OrtApi& api = *process_.api;
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     raw_outputs_[i] = slot.outputs[i].get();
     outputs_[i].borrowed.reset();
   }
-  const OrtValue* input = slot.input.get();
-  OrtStatus* failed = api.Run(session_.handle(), run_options_.get(), input_names_.data(), &input, 1,
-                              output_names_.data(), output_names_.size(), raw_outputs_.data());
+  OrtStatus* failed = api.Run(session_.handle(), run_options_.get(), input_names_.data(),
+                              slot.raw_inputs.data(), slot.raw_inputs.size(), output_names_.data(),
+                              output_names_.size(), raw_outputs_.data());
   // Owned before anything returns: also a failed run may have made some of its outputs.
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     if (!outputs_[i].preallocated && raw_outputs_[i] != nullptr) {
@@ -230,6 +277,11 @@ Status OrtRunner::TakeRunTimeOutput(std::size_t i, const Slot& slot) {
   view.row_shape.assign(shape.begin() + 1, shape.end());
   view.elements_per_row = elements;
   output.row_bytes = elements * ElementBytes(output.spec->type);
+  if (output.spec->type == ElementType::kString) {
+    MILLRACE_RETURN_IF_ERROR(TakeStrings(output, slot, slot.rows * elements));
+    view.data = output.strings.data();
+    return {};
+  }
   void* data = nullptr;
   MILLRACE_RETURN_IF_ERROR(
       TakeOrtStatus(api, api.GetTensorMutableData(output.borrowed.get(), &data)));
@@ -249,36 +301,93 @@ Status OrtRunner::TakeRunTimeOutput(std::size_t i, const Slot& slot) {
   return {};
 }
 
+Status OrtRunner::FillStrings(Slot& slot) {
+  const OrtApi& api = *process_.api;
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (session_.row_layout().inputs[i].type != ElementType::kString) continue;
+    const InputRows& input = inputs_[i];
+    const auto* const texts = reinterpret_cast<const std::string_view*>(input.buffer.data()) +
+                              slot.first * input.row_elements;
+    for (std::size_t n = 0; n < slot.rows * input.row_elements; ++n) {
+      char* to = nullptr;
+      MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(
+          api,
+          api.GetResizedStringTensorElementBuffer(slot.inputs[i].get(), n, texts[n].size(), &to)));
+      if (!texts[n].empty()) std::memcpy(to, texts[n].data(), texts[n].size());
+    }
+  }
+  return {};
+}
+
+Status OrtRunner::TakeStrings(Output& output, const Slot& slot, std::size_t count) {
+  const OrtApi& api = *process_.api;
+  if (slot.first == 0) {
+    output.texts.clear();
+    output.strings.clear();
+    // So that what follows leaves the pieces, and what the views see of them, where they are.
+    output.texts.reserve(slots_.size());
+  }
+  std::size_t bytes = 0;
+  MILLRACE_RETURN_IF_ERROR(
+      TakeOrtStatus(api, api.GetStringTensorDataLength(output.borrowed.get(), &bytes)));
+  std::string& text = output.texts.emplace_back(bytes, '\0');
+  output.offsets.resize(count);
+  if (count > 0) {
+    MILLRACE_RETURN_IF_ERROR(
+        TakeOrtStatus(api, api.GetStringTensorContent(output.borrowed.get(), text.data(), bytes,
+                                                      output.offsets.data(), count)));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t end = i + 1 < count ? output.offsets[i + 1] : bytes;
+    output.strings.push_back(
+        std::string_view(text).substr(output.offsets[i], end - output.offsets[i]));
+  }
+  output.borrowed.reset();
+  return {};
+}
+
 Status OrtRunner::MakeSlot(Slot& slot) {
-  const RowLayout& layout = session_.row_layout();
   slot.outputs.clear();
   slot.outputs.resize(outputs_.size());
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     const Output& output = outputs_[i];
     if (!output.preallocated) continue;
-    Result<OrtPtr<OrtValue>> value =
-        WrapTensor(*output.spec, output.buffer.data() + slot.first * output.row_bytes,
-                   output.row_bytes, slot.rows);
+    Result<OrtPtr<OrtValue>> value = WrapTensor(
+        output.spec->type, output.spec->shape, output.buffer.data() + slot.first * output.row_bytes,
+        output.row_bytes, slot.rows);
     if (!value.ok()) return value.status();
     slot.outputs[i] = std::move(value).value();
   }
-  Result<OrtPtr<OrtValue>> input =
-      WrapTensor(session_.signature().inputs[0], input_.data() + slot.first * layout.bytes,
-                 layout.bytes, slot.rows);
-  if (!input.ok()) return input.status();
-  slot.input = std::move(input).value();
+  std::vector<OrtPtr<OrtValue>> inputs;
+  slot.raw_inputs.clear();
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    const InputRows& input = inputs_[i];
+    Result<OrtPtr<OrtValue>> value =
+        WrapTensor(session_.signature().inputs[i].type, input.shape,
+                   input.buffer.data() + slot.first * input.row_bytes, input.row_bytes, slot.rows);
+    if (!value.ok()) return value.status();
+    slot.raw_inputs.push_back(value->get());
+    inputs.push_back(std::move(value).value());
+  }
+  slot.inputs = std::move(inputs);  // Only when there are all of them.
   return {};
 }
 
-Result<OrtPtr<OrtValue>> OrtRunner::WrapTensor(const TensorSpec& spec, std::byte* data,
-                                               std::size_t row_bytes, std::size_t rows) const {
+Result<OrtPtr<OrtValue>> OrtRunner::WrapTensor(ElementType type, std::vector<std::int64_t> shape,
+                                               std::byte* data, std::size_t row_bytes,
+                                               std::size_t rows) const {
   const OrtApi& api = *process_.api;
-  std::vector<std::int64_t> shape = spec.shape;
   shape[0] = static_cast<std::int64_t>(rows);
   OrtValue* value = nullptr;
+  if (type == ElementType::kString) {
+    MILLRACE_RETURN_IF_ERROR(
+        TakeOrtStatus(api, api.CreateTensorAsOrtValue(process_.allocator, shape.data(),
+                                                      shape.size(), OnnxType(type), &value)));
+    return OrtPtr<OrtValue>(value, {api.ReleaseValue});
+  }
   MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(
       api, api.CreateTensorWithDataAsOrtValue(process_.cpu, data, rows * row_bytes, shape.data(),
-                                              shape.size(), OnnxType(spec.type), &value)));
+                                              shape.size(), OnnxType(type), &value)));
   return OrtPtr<OrtValue>(value, {api.ReleaseValue});
 }
 

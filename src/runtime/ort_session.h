@@ -3,14 +3,15 @@
 // Inside the runtime module only. The session owns the library's session, which is safe to run from
 // any number of threads; a runner belongs to one thread, except Terminate. A runner keeps one set
 // of the library's tensor handles per bucket over its own memory, made when the bucket is first
-// used, so that a Run is one call into the library.
+// used, so that a Run is one call into the library. With a dynamic input they are made for each
+// Run.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -58,7 +59,9 @@ class OrtRunner final : public Runner {
   // What can fail of making a runner. Called once, before anything else.
   Status Prepare();
 
-  std::byte* Input() override { return input_.data(); }
+  std::byte* Input(std::size_t input) override { return inputs_[input].buffer.data(); }
+  Status SetRowShape(std::size_t input, std::span<const std::int64_t> shape,
+                     std::size_t rows) override;
   Status Run(std::size_t rows) override;
   std::span<const OutputView> Outputs() const override { return views_; }
   void Terminate() override;
@@ -68,8 +71,15 @@ class OrtRunner final : public Runner {
   struct Slot {
     std::size_t first = 0;
     std::size_t rows = 0;
-    OrtPtr<OrtValue> input;
-    std::vector<OrtPtr<OrtValue>> outputs;  // Null where only the run tells the shape.
+    std::vector<OrtPtr<OrtValue>> inputs;     // Empty until the first run.
+    std::vector<const OrtValue*> raw_inputs;  // The same, as the library wants them.
+    std::vector<OrtPtr<OrtValue>> outputs;    // Null where only the run tells the shape.
+  };
+  struct InputRows {
+    AlignedBuffer buffer;
+    std::vector<std::int64_t> shape;  // Of a tensor; the batch is filled in.
+    std::size_t row_elements = 0;
+    std::size_t row_bytes = 0;
   };
   struct Output {
     const TensorSpec* spec = nullptr;
@@ -77,17 +87,27 @@ class OrtRunner final : public Runner {
     std::size_t row_bytes = 0;  // Known from the start when preallocated, else of the last run.
     AlignedBuffer buffer;       // Preallocated outputs, and gathered chunks of the others.
     OrtPtr<OrtValue> borrowed;  // The library's own tensor of the last run.
-    std::vector<std::int64_t> shape;  // Scratch: of the last tensor that was looked at.
+    // Of strings: their text, one piece for each chunk, and views of them all.
+    std::vector<std::string> texts;
+    std::vector<std::string_view> strings;
+    std::vector<std::size_t> offsets;  // Scratch.
+    std::vector<std::int64_t> shape;   // Scratch: of the last tensor that was looked at.
   };
 
   Status MakeSlot(Slot& slot);
-  Result<OrtPtr<OrtValue>> WrapTensor(const TensorSpec& spec, std::byte* data,
-                                      std::size_t row_bytes, std::size_t rows) const;
+  // A tensor of `rows` rows over `data`. `shape`: but for the batch.
+  Result<OrtPtr<OrtValue>> WrapTensor(ElementType type, std::vector<std::int64_t> shape,
+                                      std::byte* data, std::size_t row_bytes,
+                                      std::size_t rows) const;
   Status RunSlots(std::size_t rows);
   Status RunSlot(Slot& slot);
   // Reads shape and place of the tensor that the library made for output `i`.
   Status TakeRunTimeOutput(std::size_t i, const Slot& slot);
   Status ReadShape(const OrtValue& value, Output& output) const;
+  // Keeps the `count` strings that the library made; those of a first chunk replace the last run's.
+  Status TakeStrings(Output& output, const Slot& slot, std::size_t count);
+  // Copies strings of the rows to the slot's tensors: they are the library's own.
+  Status FillStrings(Slot& slot);
   // Repeats row `rows` - 1 up to row `padded`.
   void PadRows(std::size_t rows, std::size_t padded);
 
@@ -95,11 +115,12 @@ class OrtRunner final : public Runner {
   const OrtProcess& process_;
   const std::size_t fixed_batch_;     // 0: any number of rows.
   std::vector<std::size_t> buckets_;  // Without a fixed batch.
-  AlignedBuffer input_;
+  std::vector<InputRows> inputs_;
+  bool has_text_ = false;    // Some of the inputs are strings.
   std::vector<Slot> slots_;  // One per bucket, or one per chunk of the fixed batch.
   std::vector<Output> outputs_;
   std::vector<OutputView> views_;
-  std::array<const char*, 1> input_names_{};
+  std::vector<const char*> input_names_;
   std::vector<const char*> output_names_;
   std::vector<OrtValue*> raw_outputs_;  // Scratch of one run.
 

@@ -27,8 +27,8 @@ const std::array<ElementTypeRow, 16> kElementTypes = {{
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32, "uint32", ElementType::kUint32},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64, "uint64", ElementType::kUint64},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, "bool", ElementType::kBool},
-    {ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, "string", std::nullopt},
-    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, "float16", std::nullopt},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, "string", ElementType::kString},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, "float16", ElementType::kFloat16},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, "bfloat16", std::nullopt},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX64, "complex64", std::nullopt},
     {ONNX_TENSOR_ELEMENT_DATA_TYPE_COMPLEX128, "complex128", std::nullopt},
@@ -170,32 +170,28 @@ Status Refused(const char* role, const OrtValueInfo& value, const std::string& w
   return {StatusCode::kUnsupported, Described(role, value) + ": " + why};
 }
 
-bool IsInputType(ElementType type) {
-  return type == ElementType::kFloat32 || type == ElementType::kFloat64 ||
-         type == ElementType::kInt32 || type == ElementType::kInt64;
-}
-
 Status CheckInput(const OrtValueInfo& input) {
   if (input.kind != OrtValueKind::kTensor) {
     return Refused("input", input, "inputs other than tensors are not offered");
   }
-  if (!input.element || !IsInputType(*input.element)) {
+  if (!input.element) {
     return Refused("input", input,
-                   "inputs of this type come in a later version; "
-                   "this one takes float, double, int32 and int64");
+                   "inputs of this type come in a later version; this one takes "
+                   "floating point numbers, integers, bool and string");
   }
   if (input.shape.empty()) {
     return Refused("input", input,
                    "it declares no batch dimension; export it with a first dimension for the rows");
   }
   if (input.shape[0] == 0) return Refused("input", input, "a batch dimension of 0 holds no row");
+  if (input.shape.size() > 1 + RowLayout::kMaxRank) {
+    return Refused("input", input,
+                   "more than " + std::to_string(RowLayout::kMaxRank) +
+                       " dimensions besides the batch are not offered");
+  }
   std::size_t bytes = ElementBytes(*input.element);
   for (std::size_t i = 1; i < input.shape.size(); ++i) {
-    if (input.shape[i] == kDynamicDim) {
-      return Refused("input", input,
-                     "dynamic dimensions besides the first come in a later version; "
-                     "export it with fixed ones");
-    }
+    if (input.shape[i] == kDynamicDim) continue;
     const auto dim = static_cast<std::size_t>(input.shape[i]);
     if (dim == 0 || dim > kMaxTensorBytes / bytes) {
       return Refused("input", input,
@@ -216,8 +212,9 @@ Status CheckOutput(const OrtValueInfo& output, std::int64_t fixed_batch) {
     return Refused("output", output, "outputs other than tensors are not offered");
   }
   if (!output.element) {
-    return Refused("output", output,
-                   "outputs of this type come in a later version; this one gives numbers and bool");
+    return Refused(
+        "output", output,
+        "outputs of this type come in a later version; this one gives numbers, bool and strings");
   }
   const std::int64_t batch = fixed_batch == 0 ? kDynamicDim : fixed_batch;
   if (!output.shape.empty() && output.shape[0] != batch && output.shape[0] != kDynamicDim) {
@@ -245,20 +242,25 @@ Result<OrtSignatureInfo> ReadOrtValues(const OrtProcess& process, const OrtSessi
 }
 
 Result<ModelSignature> CheckSignature(const OrtSignatureInfo& info) {
-  if (info.inputs.size() != 1) {
-    std::string list;
-    for (const OrtValueInfo& input : info.inputs) {
-      list += (list.empty() ? ": " : ", ") + Described("input", input);
-    }
+  if (info.inputs.empty()) return Status(StatusCode::kUnsupported, "it has no inputs");
+  if (info.inputs.size() > RowLayout::kMaxInputs) {
     return Status(StatusCode::kUnsupported,
-                  "it has " + std::to_string(info.inputs.size()) + " inputs" + list +
-                      "; models with other than one input come in a later version");
+                  "it has " + std::to_string(info.inputs.size()) + " inputs, at most " +
+                      std::to_string(RowLayout::kMaxInputs) + " are offered");
   }
-  const OrtValueInfo& input = info.inputs[0];
-  MILLRACE_RETURN_IF_ERROR(CheckInput(input));
   ModelSignature signature;
-  signature.fixed_batch = input.shape[0] == kDynamicDim ? 0 : input.shape[0];
-  signature.inputs.push_back({input.name, *input.element, input.shape});
+  for (const OrtValueInfo& input : info.inputs) {
+    MILLRACE_RETURN_IF_ERROR(CheckInput(input));
+    const std::int64_t batch = input.shape[0] == kDynamicDim ? 0 : input.shape[0];
+    if (signature.inputs.empty()) signature.fixed_batch = batch;
+    if (batch != signature.fixed_batch) {
+      return Refused("input", input,
+                     "its first dimension is not the same as that of input '" +
+                         FirstLine(signature.inputs[0].name) +
+                         "': it has to be the batch in all of them");
+    }
+    signature.inputs.push_back({input.name, *input.element, input.shape});
+  }
   if (info.outputs.empty()) return Status(StatusCode::kUnsupported, "it has no outputs");
   for (const OrtValueInfo& output : info.outputs) {
     MILLRACE_RETURN_IF_ERROR(CheckOutput(output, signature.fixed_batch));
@@ -267,20 +269,9 @@ Result<ModelSignature> CheckSignature(const OrtSignatureInfo& info) {
   return signature;
 }
 
-RowLayout InputLayout(const ModelSignature& signature) {
-  const TensorSpec& input = signature.inputs[0];
-  RowLayout layout;
-  layout.name = input.name;
-  layout.type = input.type;
-  layout.row_shape.assign(input.shape.begin() + 1, input.shape.end());
-  layout.elements = 1;
-  for (const std::int64_t dim : layout.row_shape) layout.elements *= static_cast<std::size_t>(dim);
-  layout.bytes = layout.elements * ElementBytes(layout.type);
-  return layout;
-}
-
 std::optional<std::size_t> StaticRowElements(const TensorSpec& spec) {
-  if (spec.shape.empty()) return std::nullopt;
+  // Strings are the library's to allocate.
+  if (spec.shape.empty() || spec.type == ElementType::kString) return std::nullopt;
   std::size_t elements = 1;
   for (std::size_t i = 1; i < spec.shape.size(); ++i) {
     if (spec.shape[i] <= 0) return std::nullopt;

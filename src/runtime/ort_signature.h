@@ -25,7 +25,7 @@ struct OrtValueInfo {
   std::string name;
   OrtValueKind kind = OrtValueKind::kTensor;
   std::string type_text;               // "tensor(float)", "seq(map(int64,tensor(float)))"
-  std::optional<ElementType> element;  // Nothing when it is no number that Millrace knows.
+  std::optional<ElementType> element;  // Nothing when Millrace knows no such elements.
   std::vector<std::int64_t> shape;     // Empty also when the model declares none.
   std::string shape_text;              // "[N,30]", with the model's own names
 };
@@ -41,10 +41,8 @@ Result<OrtSignatureInfo> ReadOrtValues(const OrtProcess& process, const OrtSessi
 // signature an output's shape is empty when only a run tells it.
 Result<ModelSignature> CheckSignature(const OrtSignatureInfo& info);
 
-// Of the first input of a checked signature.
-RowLayout InputLayout(const ModelSignature& signature);
-
-// Elements of one row when all dimensions but the first are known and positive.
+// Elements of one row when memory for them can be had before the run: all dimensions but the first
+// are known and positive, and they are numbers.
 std::optional<std::size_t> StaticRowElements(const TensorSpec& spec);
 
 }  // namespace millrace

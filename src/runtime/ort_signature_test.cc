@@ -31,7 +31,7 @@ TEST(CheckSignature, TakesOneTensorWithABatchDimension) {
   const Result<ModelSignature> signature = CheckSignature(Good());
   ASSERT_TRUE(signature.ok()) << signature.status().ToString();
   EXPECT_EQ(signature->fixed_batch, 0);
-  const RowLayout layout = InputLayout(*signature);
+  const InputLayout layout = RowLayoutOf(signature->inputs).inputs[0];
   EXPECT_EQ(layout.elements, 3U);
   EXPECT_EQ(layout.bytes, 12U);
 }
@@ -41,8 +41,8 @@ TEST(CheckSignature, ARowOfOneNumberHasNoDimensions) {
   info.inputs[0].shape = {kDynamicDim};
   const Result<ModelSignature> signature = CheckSignature(info);
   ASSERT_TRUE(signature.ok());
-  EXPECT_TRUE(InputLayout(*signature).row_shape.empty());
-  EXPECT_EQ(InputLayout(*signature).elements, 1U);
+  EXPECT_TRUE(RowLayoutOf(signature->inputs).inputs[0].row_shape.empty());
+  EXPECT_EQ(RowLayoutOf(signature->inputs).inputs[0].elements, 1U);
 }
 
 TEST(CheckSignature, AFixedFirstDimensionIsTheFixedBatch) {
@@ -59,7 +59,7 @@ TEST(CheckSignature, AFixedFirstDimensionIsTheFixedBatch) {
 TEST(CheckSignature, RefusesInputsThatAreNotOneRowPerBatchEntry) {
   for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{},
                                                  {0, 3},
-                                                 {kDynamicDim, kDynamicDim},
+                                                 std::vector<std::int64_t>(18, 1),
                                                  {kDynamicDim, 0},
                                                  {kDynamicDim, 1 << 20, 1 << 20}}) {
     OrtSignatureInfo info = Good();
@@ -68,22 +68,44 @@ TEST(CheckSignature, RefusesInputsThatAreNotOneRowPerBatchEntry) {
   }
 }
 
-TEST(CheckSignature, RefusesOtherNumbersOfInputsAndNoOutput) {
+TEST(CheckSignature, RefusesNoInputTooManyAndNoOutput) {
   OrtSignatureInfo info = Good();
   info.inputs.clear();
-  ExpectRefused(info, "it has 0 inputs");
+  ExpectRefused(info, "no inputs");
+  info = Good();
+  info.inputs.resize(RowLayout::kMaxInputs + 1, info.inputs[0]);
+  ExpectRefused(info, "it has 65 inputs, at most 64");
   info = Good();
   info.outputs.clear();
   ExpectRefused(info, "no outputs");
 }
 
-TEST(CheckSignature, RefusesInputTypesOfLaterVersions) {
-  for (const ElementType type : {ElementType::kInt8, ElementType::kBool, ElementType::kUint64}) {
-    OrtSignatureInfo info = Good();
-    info.inputs[0].element = type;
-    ExpectRefused(info, "later version");
-  }
+TEST(CheckSignature, TakesSeveralInputsOfAnyNumberType) {
   OrtSignatureInfo info = Good();
+  for (const ElementType type : {ElementType::kInt8, ElementType::kBool, ElementType::kUint64}) {
+    info.inputs.push_back(info.inputs[0]);
+    info.inputs.back().element = type;
+  }
+  const Result<ModelSignature> signature = CheckSignature(info);
+  ASSERT_TRUE(signature.ok()) << signature.status().ToString();
+  ASSERT_EQ(signature->inputs.size(), 4u);
+  EXPECT_EQ(signature->inputs[2].type, ElementType::kBool);
+}
+
+TEST(CheckSignature, AllInputsHaveTheSameBatch) {
+  OrtSignatureInfo info = Good();
+  info.inputs.push_back(info.inputs[0]);
+  info.inputs[1].name = "other";
+  info.inputs[1].shape[0] = 2;
+  ExpectRefused(info, "input 'other'");
+  ExpectRefused(info, "not the same as that of input 'x'");
+}
+
+TEST(CheckSignature, RefusesWhatIsNoTensorOfNumbers) {
+  OrtSignatureInfo info = Good();
+  info.inputs[0].element = std::nullopt;
+  ExpectRefused(info, "later version");
+  info = Good();
   info.inputs[0].kind = OrtValueKind::kOther;
   ExpectRefused(info, "other than tensors");
 }

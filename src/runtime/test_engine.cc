@@ -155,7 +155,7 @@ class TestRunner final : public Runner {
     view_.row_shape = {model.outputs};
   }
 
-  std::byte* Input() override { return input_.data(); }
+  std::byte* Input(std::size_t) override { return input_.data(); }
   Status Run(std::size_t rows) override;
   std::span<const OutputView> Outputs() const override { return {&view_, 1}; }
   void Terminate() override;
@@ -197,7 +197,7 @@ double ReadAs(const std::byte* from) {
 
 double TestRunner::FirstOfRow(std::size_t row) const {
   const std::byte* from = input_.data() + row * layout_.bytes;
-  switch (layout_.type) {
+  switch (model_.type) {
     case ElementType::kFloat64:
       return ReadAs<double>(from);
     case ElementType::kInt32:
@@ -243,7 +243,7 @@ void TestRunner::WriteOutput(std::size_t rows) {
     std::byte* to = output_.data() + row * output_row_bytes_;
     std::memcpy(to, input_.data() + row * layout_.bytes, output_row_bytes_);
     for (std::size_t i = 0; model_.nan && i < view_.elements_per_row; ++i) {
-      if (layout_.type == ElementType::kFloat32) {
+      if (model_.type == ElementType::kFloat32) {
         constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
         std::memcpy(to + i * sizeof kNan, &kNan, sizeof kNan);
       } else {
@@ -308,11 +308,7 @@ class TestSession final : public Session {
     signature_.inputs.push_back({"x", model.type, {batch, model.elements}});
     signature_.outputs.push_back({"y", model.type, {batch, model.outputs}});
     signature_.fixed_batch = model.fixed_batch;
-    layout_.name = "x";
-    layout_.type = model.type;
-    layout_.row_shape = {model.elements};
-    layout_.elements = static_cast<std::size_t>(model.elements);
-    layout_.bytes = layout_.elements * ElementBytes(model.type);
+    layout_ = RowLayoutOf(signature_.inputs);
   }
 
   const ModelSignature& signature() const override { return signature_; }

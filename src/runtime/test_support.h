@@ -4,6 +4,7 @@
 // in silence.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -36,11 +37,12 @@ inline Result<std::unique_ptr<Engine>> OpenTestOrt() {
 }
 
 template <class T>
-void WriteRow(const Session& session, Runner& runner, std::size_t row,
-              const std::vector<T>& values) {
-  MILLRACE_CHECK(values.size() * sizeof(T) == session.row_layout().bytes);
-  std::memcpy(runner.Input() + row * session.row_layout().bytes, values.data(),
-              values.size() * sizeof(T));
+void WriteRow(const Session& session, Runner& runner, std::size_t row, const std::vector<T>& values,
+              std::size_t input = 0) {
+  const std::size_t bytes = session.row_layout().inputs[input].bytes;
+  MILLRACE_CHECK(values.size() * sizeof(T) == bytes);
+  T* const to = reinterpret_cast<T*>(runner.Input(input) + row * bytes);
+  std::copy(values.begin(), values.end(), to);
 }
 
 template <class T>

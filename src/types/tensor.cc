@@ -1,5 +1,7 @@
 #include "types/tensor.h"
 
+#include "base/check.h"
+
 namespace millrace {
 
 std::size_t ElementBytes(ElementType type) {
@@ -10,6 +12,7 @@ std::size_t ElementBytes(ElementType type) {
       return 1;
     case ElementType::kInt16:
     case ElementType::kUint16:
+    case ElementType::kFloat16:
       return 2;
     case ElementType::kFloat32:
     case ElementType::kInt32:
@@ -19,6 +22,8 @@ std::size_t ElementBytes(ElementType type) {
     case ElementType::kInt64:
     case ElementType::kUint64:
       return 8;
+    case ElementType::kString:
+      return sizeof(std::string_view);
   }
   return 0;
 }
@@ -47,8 +52,38 @@ std::string_view ElementTypeName(ElementType type) {
       return "UINT64";
     case ElementType::kBool:
       return "BOOL";
+    case ElementType::kFloat16:
+      return "FP16";
+    case ElementType::kString:
+      return "BYTES";
   }
   return "?";
+}
+
+RowLayout RowLayoutOf(const std::vector<TensorSpec>& inputs) {
+  MILLRACE_CHECK(inputs.size() <= RowLayout::kMaxInputs);
+  RowLayout layout;
+  for (const TensorSpec& spec : inputs) {
+    MILLRACE_CHECK(!spec.shape.empty());
+    InputLayout& input = layout.inputs.emplace_back();
+    input.name = spec.name;
+    input.type = spec.type;
+    input.row_shape.assign(spec.shape.begin() + 1, spec.shape.end());
+    MILLRACE_CHECK(input.row_shape.size() <= RowLayout::kMaxRank);
+    input.elements = 1;
+    for (const std::int64_t dim : input.row_shape) {
+      MILLRACE_CHECK(dim >= 0 || dim == kDynamicDim);
+      input.dynamic = input.dynamic || dim == kDynamicDim;
+      input.elements *= static_cast<std::size_t>(dim);
+    }
+    if (input.dynamic) input.elements = 0;
+    input.bytes = input.dynamic ? sizeof(RowTensor) : input.elements * ElementBytes(input.type);
+    layout.dynamic = layout.dynamic || input.dynamic;
+    constexpr std::size_t kMask = RowLayout::kAlignment - 1;
+    input.offset = (layout.bytes + kMask) & ~kMask;
+    layout.bytes = input.offset + input.bytes;
+  }
+  return layout;
 }
 
 std::string ShapeText(const std::vector<std::int64_t>& shape) {

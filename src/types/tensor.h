@@ -1,8 +1,9 @@
 // Shapes and types of what goes into a model and comes out of it.
 //
-// A TensorSpec is what the model declares; a RowLayout is what one request fills: the same tensor
-// without its batch dimension. Row-major throughout; element types are the ONNX ones that are
-// numbers. Values are copied freely at load time and never on the data plane.
+// A TensorSpec is what the model declares; a RowLayout is what one request fills: the same tensors
+// without their batch dimension, one after the other. Row-major throughout; element types are the
+// ONNX ones that are numbers, and strings. Values are copied freely at load time and never on the
+// data plane.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +25,13 @@ enum class ElementType : std::uint8_t {
   kUint16,
   kUint32,
   kUint64,
-  kBool
+  kBool,
+  kFloat16,
+  kString  // In memory a std::string_view, whose text lies elsewhere.
 };
 
 std::size_t ElementBytes(ElementType type);
-// As ONNX and the Open Inference Protocol spell it: "FP32", "FP64", "INT32", "INT64", ...
+// As the Open Inference Protocol spells it: "FP32", "FP64", "INT32", "INT64", ..., "BYTES".
 std::string_view ElementTypeName(ElementType type);
 
 inline constexpr std::int64_t kDynamicDim = -1;
@@ -37,22 +40,50 @@ struct TensorSpec {
   std::string name;
   ElementType type = ElementType::kFloat32;
   std::vector<std::int64_t> shape;  // Dimension 0 is the batch; kDynamicDim where not fixed.
+  // Of the elements of a row, where the model names them.
+  std::vector<std::string> labels = {};
 };
 
 // "[N,30]" with N for a dynamic dimension.
 std::string ShapeText(const std::vector<std::int64_t>& shape);
 
 // One row of one input tensor.
-struct RowLayout {
+struct InputLayout {
   std::string name;
   ElementType type = ElementType::kFloat32;
-  std::vector<std::int64_t> row_shape;  // Without the batch dimension; all static.
-  std::size_t elements = 0;             // Product of row_shape (1 when empty).
-  std::size_t bytes = 0;                // elements * ElementBytes(type).
+  std::vector<std::int64_t> row_shape;  // Without the batch dimension.
+  bool dynamic = false;                 // Some of it is kDynamicDim: each row has its own.
+  std::size_t elements = 0;             // Product of row_shape (1 when empty); 0 when dynamic.
+  std::size_t bytes = 0;   // In the row: elements * ElementBytes(type), or of a RowTensor.
+  std::size_t offset = 0;  // In the row: of the first element, or of the RowTensor.
 };
 
+// What a row holds of an input whose shape is its own; both lie elsewhere.
+struct RowTensor {
+  const std::byte* data = nullptr;      // Aligned to RowLayout::kAlignment.
+  const std::int64_t* shape = nullptr;  // As long as the input's row_shape.
+  std::size_t elements = 0;             // Product of shape.
+};
+
+// What one request fills: a row of every input.
+struct RowLayout {
+  // More than any model that was made for people; what a request has given is one bit for each.
+  static constexpr std::size_t kMaxInputs = 64;
+  // Of the row, and of each input in it: enough for every element type.
+  static constexpr std::size_t kAlignment = 8;
+  // Dimensions of a row of an input.
+  static constexpr std::size_t kMaxRank = 16;
+
+  std::vector<InputLayout> inputs;  // In the model's order.
+  std::size_t bytes = 0;            // To the end of the last one.
+  bool dynamic = false;             // Some of the inputs are.
+};
+
+// REQUIRES: at most RowLayout::kMaxInputs inputs of at most kMaxRank dimensions besides the batch.
+RowLayout RowLayoutOf(const std::vector<TensorSpec>& inputs);
+
 struct ModelSignature {
-  std::vector<TensorSpec> inputs;
+  std::vector<TensorSpec> inputs;  // At least one, at most RowLayout::kMaxInputs.
   std::vector<TensorSpec> outputs;
   // 0: any number of rows in a run. Otherwise the model's own fixed batch dimension.
   std::int64_t fixed_batch = 0;

@@ -10,7 +10,7 @@ namespace {
 constexpr ElementType kTypes[] = {
     ElementType::kFloat32, ElementType::kFloat64, ElementType::kInt32, ElementType::kInt64,
     ElementType::kInt8,    ElementType::kUint8,   ElementType::kInt16, ElementType::kUint16,
-    ElementType::kUint32,  ElementType::kUint64,  ElementType::kBool,
+    ElementType::kUint32,  ElementType::kUint64,  ElementType::kBool,  ElementType::kFloat16,
 };
 
 TEST(TensorTest, NamesSayTheSize) {
@@ -30,6 +30,38 @@ TEST(TensorTest, ShapeTextShowsWhatIsDynamic) {
   EXPECT_EQ(ShapeText({kDynamicDim}), "[N]");
   EXPECT_EQ(ShapeText({kDynamicDim, 30}), "[N,30]");
   EXPECT_EQ(ShapeText({1, 3, 0}), "[1,3,0]");
+}
+
+TEST(TensorTest, ARowHoldsItsInputsOneAfterTheOtherEachAligned) {
+  const RowLayout layout = RowLayoutOf({{"a", ElementType::kInt8, {kDynamicDim, 3}},
+                                        {"b", ElementType::kFloat64, {kDynamicDim, 2, 2}},
+                                        {"c", ElementType::kBool, {kDynamicDim}}});
+  ASSERT_EQ(layout.inputs.size(), 3u);
+  EXPECT_EQ(layout.inputs[0].offset, 0u);
+  EXPECT_EQ(layout.inputs[0].bytes, 3u);
+  EXPECT_EQ(layout.inputs[1].offset, 8u);
+  EXPECT_EQ(layout.inputs[1].elements, 4u);
+  EXPECT_EQ(layout.inputs[1].row_shape, (std::vector<std::int64_t>{2, 2}));
+  EXPECT_EQ(layout.inputs[2].offset, 40u);
+  EXPECT_EQ(layout.inputs[2].elements, 1u) << "no dimension but the batch: one value";
+  EXPECT_EQ(layout.bytes, 41u);
+}
+
+TEST(TensorTest, AnInputWhoseShapeIsTheRowsOwnTakesThePlaceOfAReference) {
+  const RowLayout layout = RowLayoutOf({{"a", ElementType::kInt64, {kDynamicDim, kDynamicDim, 2}},
+                                        {"b", ElementType::kFloat32, {kDynamicDim, 2}}});
+  EXPECT_TRUE(layout.dynamic);
+  EXPECT_TRUE(layout.inputs[0].dynamic);
+  EXPECT_EQ(layout.inputs[0].bytes, sizeof(RowTensor));
+  EXPECT_EQ(layout.inputs[0].elements, 0u);
+  EXPECT_FALSE(layout.inputs[1].dynamic);
+  EXPECT_EQ(layout.inputs[1].offset, sizeof(RowTensor));
+}
+
+TEST(TensorTest, ARowOfOneInputIsThatInput) {
+  const RowLayout layout = RowLayoutOf({{"x", ElementType::kFloat32, {kDynamicDim, 30}}});
+  EXPECT_EQ(layout.inputs[0].offset, 0u);
+  EXPECT_EQ(layout.bytes, 120u);
 }
 
 }  // namespace

@@ -111,10 +111,50 @@ def string_input():
                  [value("word", STRING, "N", 1)], [value("code", FLOAT, "N", 1)], ml=True)
 
 
+def string_output(batch):
+    return model("string_output",
+                 [helper.make_node("LabelEncoder", ["code"], ["word"], domain="ai.onnx.ml",
+                                   keys_int64s=[1, 2], values_strings=["one", "two"],
+                                   default_string="?")],
+                 [value("code", INT64, batch, 2)], [value("word", STRING, batch, 2)], ml=True)
+
+
+def sequence():
+    """An output that is no tensor."""
+    made = model("sequence", [helper.make_node("SplitToSequence", ["x"], ["parts"], axis=1)],
+                 [value("x", FLOAT, "N", 2)], [])
+    made.graph.output.append(
+        helper.make_tensor_sequence_value_info("parts", FLOAT, ["N", 1]))
+    return made
+
+
+def words(batch):
+    """The mean of the table's rows [i, 10 i] that the words are, however many they are."""
+    table = np.array([[i, 10 * i] for i in range(10)], np.float32)
+    return model("words",
+                 [helper.make_node("Gather", ["table", "words"], ["found"], axis=0),
+                  helper.make_node("ReduceMean", ["found"], ["mean"], axes=[1], keepdims=0)],
+                 [value("words", INT64, batch, "L")], [value("mean", FLOAT, batch, 2)],
+                 {"table": table})
+
+
 def two_inputs():
     return model("two_inputs", [helper.make_node("Add", ["a", "b"], ["y"])],
                  [value("a", FLOAT, "N", 2), value("b", FLOAT, "N", 2)],
                  [value("y", FLOAT, "N", 2)])
+
+
+def mixed_inputs():
+    """y = x + id, and its opposite where flag is false."""
+    return model("mixed_inputs",
+                 [helper.make_node("Cast", ["id"], ["number"], to=FLOAT),
+                  helper.make_node("Add", ["x", "number"], ["sum"]),
+                  helper.make_node("Neg", ["sum"], ["minus"]),
+                  helper.make_node("Unsqueeze", ["flag", "one"], ["column"]),
+                  helper.make_node("Where", ["column", "sum", "minus"], ["y"])],
+                 [value("x", FLOAT, "N", 3), value("id", INT64, "N", 1),
+                  value("flag", TensorProto.BOOL, "N")],
+                 [value("y", FLOAT, "N", 3)], {"one": np.array([1], np.int64)})
 
 
 def zipmap():
@@ -147,7 +187,13 @@ def models():
         "run_shape_fixed/1": first_of(1, 2),
         "lost_batch/1": first_of(0, "N"),
         "string_input/1": string_input(),
+        "string_output/1": string_output("N"),
+        "string_output_fixed/1": string_output(2),
+        "sequence/1": sequence(),
+        "words/1": words("N"),
+        "words_fixed/1": words(2),
         "two_inputs/1": two_inputs(),
+        "mixed_inputs/1": mixed_inputs(),
         "zipmap/1": zipmap(),
     }
 
@@ -207,7 +253,16 @@ def check(out):
     expect(out, "lost_batch/1", {"x": threes - 1}, {"y": threes[:1] - 1})
     expect(out, "string_input/1", {"word": np.array([["green"], ["red"], ["?"]], object)},
            {"code": np.array([[2], [1], [0]], f32)})
+    for folder in ("string_output/1", "string_output_fixed/1"):
+        expect(out, folder, {"code": np.array([[1, 2], [0, 1]], np.int64)},
+               {"word": np.array([["one", "two"], ["?", "one"]], object)})
+    for folder in ("words/1", "words_fixed/1"):
+        expect(out, folder, {"words": np.array([[1, 2, 6], [0, 0, 3]], np.int64)},
+               {"mean": np.array([[3, 30], [1, 10]], f32)})
     expect(out, "two_inputs/1", {"a": four, "b": four}, {"y": four * 2})
+    expect(out, "mixed_inputs/1",
+           {"x": threes, "id": np.array([[10], [20]], np.int64), "flag": np.array([True, False])},
+           {"y": np.array([[11, 12, 10], [-20, -21, -22]], f32)})
     s = session(out / "zipmap/1/model.onnx")
     assert [o.type for o in s.get_outputs()] == ["tensor(int64)", "seq(map(int64,tensor(float)))"]
 

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <utility>
 
+#include "codec/json_writer.h"
 #include "types/headers.h"
 
 namespace millrace {
@@ -12,7 +13,8 @@ constexpr std::string_view kIdPrefix = "bench-";
 constexpr std::uint64_t kBatch = 1000;
 
 bool IsFloating(ElementType type) {
-  return type == ElementType::kFloat32 || type == ElementType::kFloat64;
+  return type == ElementType::kFloat32 || type == ElementType::kFloat64 ||
+         type == ElementType::kFloat16;
 }
 
 }  // namespace
@@ -20,17 +22,52 @@ bool IsFloating(ElementType type) {
 BenchLoad::BenchLoad(std::string model_id, const RowLayout& layout, int tenants, std::uint64_t seed)
     : model_id_(std::move(model_id)), layout_(layout), tenants_(tenants), random_(seed) {}
 
-void BenchLoad::AppendInput(ByteBuffer& bytes) {
+// Nested as the shape says from `dim` on; one number when no dimension is left.
+void BenchLoad::AppendNested(const InputLayout& input, std::size_t dim, ByteBuffer& bytes) {
+  if (dim == input.row_shape.size()) return AppendNumber(input.type, bytes);
+  constexpr std::int64_t kOpenDim = 16;
+  const std::int64_t count = input.row_shape[dim] == kDynamicDim ? kOpenDim : input.row_shape[dim];
+  bytes.Append('[');
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (i > 0) bytes.Append(',');
+    AppendNested(input, dim + 1, bytes);
+  }
+  bytes.Append(']');
+}
+
+void BenchLoad::AppendNumber(ElementType type, ByteBuffer& bytes) {
   constexpr std::size_t kMaxNumber = 16;
   std::uniform_int_distribution<int> millionth(0, 999'999);
-  for (std::size_t i = 0; i < layout_.elements; ++i) {
-    if (i > 0) bytes.Append(',');
-    char* const at = bytes.Claim(kMaxNumber);
-    const int number = millionth(random_);
-    const auto end = IsFloating(layout_.type) ? std::to_chars(at, at + kMaxNumber, number / 1e6)
-                                              : std::to_chars(at, at + kMaxNumber, number % 10);
-    bytes.CommitTo(end.ptr);
+  const bool is_text = type == ElementType::kString;
+  const int whole = type == ElementType::kBool ? 2 : 10;
+  const int number = millionth(random_);
+  if (is_text) bytes.Append('"');
+  char* const at = bytes.Claim(kMaxNumber);
+  const auto end = IsFloating(type) ? std::to_chars(at, at + kMaxNumber, number / 1e6)
+                                    : std::to_chars(at, at + kMaxNumber, number % whole);
+  bytes.CommitTo(end.ptr);
+  if (is_text) bytes.Append('"');
+}
+
+void BenchLoad::AppendInputs(ByteBuffer& bytes) {
+  if (layout_.inputs.size() == 1 && layout_.inputs[0].row_shape.size() == 1) {
+    bytes.Append(R"("input":)");
+    AppendNested(layout_.inputs[0], 0, bytes);
+    return;
   }
+  std::string text;
+  char separator = '{';
+  bytes.Append(R"("inputs":)");
+  for (const InputLayout& input : layout_.inputs) {
+    bytes.Append(separator);
+    separator = ',';
+    text.clear();
+    JsonWriter(text).Value(input.name);
+    bytes.Append(text);
+    bytes.Append(':');
+    AppendNested(input, 0, bytes);
+  }
+  bytes.Append('}');
 }
 
 void BenchLoad::Append(std::uint64_t index, ByteBuffer& bytes) {
@@ -53,9 +90,9 @@ void BenchLoad::Append(std::uint64_t index, ByteBuffer& bytes) {
   bytes.Append(tenant);
   bytes.Append(R"(","model_id":")");
   bytes.Append(model_id_);
-  bytes.Append(R"(","input":[)");
-  AppendInput(bytes);
-  bytes.Append(R"(],"enqueued_at":"2026-01-01T00:00:00.000Z"})");
+  bytes.Append(R"(",)");
+  AppendInputs(bytes);
+  bytes.Append(R"(,"enqueued_at":"2026-01-01T00:00:00.000Z"})");
   spans.value_size = bytes.size() - spans.value;
   spans_.push_back(spans);
 }

@@ -32,7 +32,9 @@ class BenchLoad {
   struct Spans {
     std::size_t key = 0, key_size = 0, headers = 0, headers_size = 0, value = 0, value_size = 0;
   };
-  void AppendInput(ByteBuffer& bytes);
+  void AppendNested(const InputLayout& input, std::size_t dim, ByteBuffer& bytes);
+  void AppendNumber(ElementType type, ByteBuffer& bytes);
+  void AppendInputs(ByteBuffer& bytes);
 
   const std::string model_id_;
   const RowLayout layout_;

@@ -1,0 +1,278 @@
+#include "runtime/onnx_zipmap.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace millrace {
+namespace {
+
+// Numbers of the fields of onnx.proto.
+namespace field {
+constexpr std::uint32_t kModelGraph = 7, kModelOpset = 8;
+constexpr std::uint32_t kOpsetDomain = 1, kOpsetVersion = 2;
+constexpr std::uint32_t kGraphNode = 1, kGraphOutput = 12;
+constexpr std::uint32_t kNodeInput = 1, kNodeOutput = 2, kNodeName = 3, kNodeOp = 4,
+                        kNodeAttribute = 5, kNodeDomain = 7;
+constexpr std::uint32_t kAttributeName = 1, kAttributeInts = 8, kAttributeStrings = 9;
+constexpr std::uint32_t kValueName = 1, kValueType = 2;
+constexpr std::uint32_t kTypeTensor = 1;
+constexpr std::uint32_t kTensorElement = 1, kTensorShape = 2;
+constexpr std::uint32_t kShapeDim = 1;
+constexpr std::uint32_t kDimValue = 1, kDimName = 2;
+}  // namespace field
+
+constexpr std::uint64_t kElementFloat = 1;
+// An Identity of any opset will do; this one is for models that name none.
+constexpr std::uint64_t kOpset = 13;
+
+// Fields of one message, one after the other.
+class WireReader {
+ public:
+  enum Wire : std::uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
+  struct Field {
+    std::uint32_t number = 0;
+    std::uint32_t wire = kVarint;
+    std::uint64_t value = 0;  // Of a varint.
+    std::string_view bytes;   // Of a string or a message.
+    std::string_view whole;   // With its tag.
+  };
+
+  explicit WireReader(std::string_view message) : rest_(message) {}
+
+  // False at the end, and where the message is damaged.
+  bool Next(Field* out) {
+    if (rest_.empty() || !good_) return false;
+    const std::string_view start = rest_;
+    std::uint64_t tag = 0;
+    good_ = Varint(&tag) && tag >> 3 != 0 && tag >> 3 <= UINT32_MAX;
+    if (!good_) return false;
+    out->number = static_cast<std::uint32_t>(tag >> 3);
+    out->wire = static_cast<std::uint32_t>(tag & 7);
+    good_ = ReadBody(out);
+    out->whole = start.substr(0, start.size() - rest_.size());
+    return good_;
+  }
+  // After Next has said false: whether that was the end.
+  bool good() const { return good_; }
+
+  bool Varint(std::uint64_t* out) {
+    *out = 0;
+    for (unsigned shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<std::uint8_t>(rest_.front());
+      rest_.remove_prefix(1);
+      *out |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  }
+
+ private:
+  bool ReadBody(Field* out) {
+    out->bytes = {};
+    std::uint64_t size = 0;
+    switch (out->wire) {
+      case kVarint:
+        return Varint(&out->value);
+      case kFixed64:
+        size = 8;
+        break;
+      case kFixed32:
+        size = 4;
+        break;
+      case kBytes:
+        if (!Varint(&size)) return false;
+        break;
+      default:
+        return false;
+    }
+    if (size > rest_.size()) return false;
+    out->bytes = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return true;
+  }
+
+  std::string_view rest_;
+  bool good_ = true;
+};
+
+using Wire = WireReader::Wire;
+
+// Calls `f(Field)` for each field of the message; false when it is damaged.
+template <class F>
+bool ForEachField(std::string_view message, F f) {
+  WireReader reader(message);
+  WireReader::Field field;
+  while (reader.Next(&field)) f(field);
+  return reader.good();
+}
+
+void AppendVarint(std::uint64_t value, std::string* out) {
+  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
+  out->push_back(static_cast<char>(value));
+}
+
+void AppendNumber(std::uint32_t number, std::uint64_t value, std::string* out) {
+  AppendVarint(std::uint64_t{number} << 3 | Wire::kVarint, out);
+  AppendVarint(value, out);
+}
+
+void AppendBytes(std::uint32_t number, std::string_view bytes, std::string* out) {
+  AppendVarint(std::uint64_t{number} << 3 | Wire::kBytes, out);
+  AppendVarint(bytes.size(), out);
+  out->append(bytes);
+}
+
+struct Node {
+  std::string_view op, domain, name, input, output;
+  std::vector<std::string> labels;
+};
+
+bool ReadLabels(std::string_view attribute, std::vector<std::string>* labels) {
+  std::string_view name;
+  std::vector<std::string> found;
+  bool good = ForEachField(attribute, [&](const WireReader::Field& part) {
+    if (part.number == field::kAttributeName) name = part.bytes;
+    if (part.number == field::kAttributeStrings) found.emplace_back(part.bytes);
+    if (part.number != field::kAttributeInts) return;
+    if (part.wire == Wire::kVarint) {
+      found.push_back(std::to_string(static_cast<std::int64_t>(part.value)));
+      return;
+    }
+    WireReader packed(part.bytes);
+    for (std::uint64_t value = 0; packed.Varint(&value);) {
+      found.push_back(std::to_string(static_cast<std::int64_t>(value)));
+    }
+  });
+  if (name == "classlabels_int64s" || name == "classlabels_strings") *labels = std::move(found);
+  return good;
+}
+
+bool ReadNode(std::string_view message, Node* node) {
+  bool good = true;
+  return ForEachField(message,
+                      [&](const WireReader::Field& part) {
+                        if (part.number == field::kNodeOp) node->op = part.bytes;
+                        if (part.number == field::kNodeDomain) node->domain = part.bytes;
+                        if (part.number == field::kNodeName) node->name = part.bytes;
+                        if (part.number == field::kNodeInput) node->input = part.bytes;
+                        if (part.number == field::kNodeOutput) node->output = part.bytes;
+                        if (part.number == field::kNodeAttribute) {
+                          good = good && ReadLabels(part.bytes, &node->labels);
+                        }
+                      }) &&
+         good;
+}
+
+bool IsZipMap(const Node& node) { return node.op == "ZipMap" && node.domain == "ai.onnx.ml"; }
+
+std::string IdentityOf(const Node& zipmap) {
+  std::string node;
+  AppendBytes(field::kNodeInput, zipmap.input, &node);
+  AppendBytes(field::kNodeOutput, zipmap.output, &node);
+  AppendBytes(field::kNodeName, zipmap.name, &node);
+  AppendBytes(field::kNodeOp, "Identity", &node);
+  return node;
+}
+
+// float [N, as many as there are labels]
+std::string TensorOutput(const PlainModel::Output& output) {
+  std::string rows, columns, shape, tensor, type, value;
+  AppendBytes(field::kDimName, "N", &rows);
+  AppendNumber(field::kDimValue, output.labels.size(), &columns);
+  AppendBytes(field::kShapeDim, rows, &shape);
+  AppendBytes(field::kShapeDim, columns, &shape);
+  AppendNumber(field::kTensorElement, kElementFloat, &tensor);
+  AppendBytes(field::kTensorShape, shape, &tensor);
+  AppendBytes(field::kTypeTensor, tensor, &type);
+  AppendBytes(field::kValueName, output.name, &value);
+  AppendBytes(field::kValueType, type, &value);
+  return value;
+}
+
+std::string_view NameOfValue(std::string_view value) {
+  std::string_view name;
+  ForEachField(value, [&name](const WireReader::Field& part) {
+    if (part.number == field::kValueName) name = part.bytes;
+  });
+  return name;
+}
+
+bool FindZipMaps(std::string_view graph, std::vector<PlainModel::Output>* outputs) {
+  bool good = true;
+  return ForEachField(graph,
+                      [&](const WireReader::Field& part) {
+                        if (part.number != field::kGraphNode) return;
+                        Node node;
+                        good = good && ReadNode(part.bytes, &node);
+                        if (!good || !IsZipMap(node)) return;
+                        outputs->push_back({std::string(node.output), std::move(node.labels)});
+                      }) &&
+         good;
+}
+
+std::string PlainGraph(std::string_view graph, const std::vector<PlainModel::Output>& outputs) {
+  std::string plain;
+  plain.reserve(graph.size() + 256);
+  ForEachField(graph, [&](const WireReader::Field& part) {
+    if (part.number == field::kGraphNode) {
+      Node node;
+      if (ReadNode(part.bytes, &node) && IsZipMap(node)) {
+        AppendBytes(field::kGraphNode, IdentityOf(node), &plain);
+        return;
+      }
+    }
+    if (part.number == field::kGraphOutput) {
+      const std::string_view name = NameOfValue(part.bytes);
+      const auto found = std::find_if(outputs.begin(), outputs.end(),
+                                      [name](const auto& output) { return output.name == name; });
+      if (found != outputs.end()) {
+        AppendBytes(field::kGraphOutput, TensorOutput(*found), &plain);
+        return;
+      }
+    }
+    plain.append(part.whole);
+  });
+  return plain;
+}
+
+}  // namespace
+
+std::optional<PlainModel> WithoutZipMap(std::string_view model) {
+  std::string_view graph;
+  int graphs = 0;
+  bool default_opset = false;
+  const bool good = ForEachField(model, [&](const WireReader::Field& part) {
+    if (part.number == field::kModelGraph && part.wire == Wire::kBytes) {
+      graph = part.bytes;
+      ++graphs;
+    }
+    if (part.number != field::kModelOpset) return;
+    std::string_view domain;
+    ForEachField(part.bytes, [&domain](const WireReader::Field& opset) {
+      if (opset.number == field::kOpsetDomain) domain = opset.bytes;
+    });
+    default_opset = default_opset || domain.empty() || domain == "ai.onnx";
+  });
+  PlainModel plain;
+  if (!good || graphs != 1 || !FindZipMaps(graph, &plain.outputs)) return std::nullopt;
+  // Without labels nobody knows how many columns there are; such a ZipMap is none of a classifier.
+  const bool labelled = std::all_of(plain.outputs.begin(), plain.outputs.end(),
+                                    [](const auto& output) { return !output.labels.empty(); });
+  if (plain.outputs.empty() || !labelled) return std::nullopt;
+  plain.bytes.reserve(model.size() + 256);
+  ForEachField(model, [&](const WireReader::Field& part) {
+    if (part.number == field::kModelGraph) {
+      AppendBytes(field::kModelGraph, PlainGraph(part.bytes, plain.outputs), &plain.bytes);
+    } else {
+      plain.bytes.append(part.whole);
+    }
+  });
+  if (!default_opset) {
+    std::string opset;
+    AppendNumber(field::kOpsetVersion, kOpset, &opset);
+    AppendBytes(field::kModelOpset, opset, &plain.bytes);
+  }
+  return plain;
+}
+
+}  // namespace millrace
