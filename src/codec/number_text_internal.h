@@ -432,8 +432,9 @@ template <bool kLast, class T>
 
 // Reads numbers from `at` on, behind a bracket or a comma, to `out` as long as they are short, not
 // beyond `full`. Answers where it stopped, behind a comma or, after the last one, behind a bracket.
+// Out of line: the loop wants all registers for itself.
 template <class T>
-const char* ReadShorts(const char* at, const char* end, T* full, T** out) {
+[[gnu::noinline]] const char* ReadShorts(const char* at, const char* end, T* full, T** out) {
   // As some write all their commas. The first number of an array has none.
   const auto space = static_cast<std::size_t>(*at == ' ');
   T* to = *out;
