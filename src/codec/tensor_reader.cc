@@ -21,12 +21,9 @@ const char* ThingsOf(const InputLayout& input) {
 }
 
 std::string ExpectedShape(const InputLayout& input) {
-  std::string text = "[N";
-  for (const std::int64_t dim : input.row_shape) {
-    text += ',';
-    text += dim == kDynamicDim ? std::string("?") : std::to_string(dim);
-  }
-  return text + "]";
+  std::vector<std::int64_t> shape = {kDynamicDim};
+  shape.insert(shape.end(), input.row_shape.begin(), input.row_shape.end());
+  return ShapeText(shape);
 }
 
 bool ExplainElement(StrictJson& json, ondemand::value& value, int depth, TensorPart part,

@@ -90,7 +90,7 @@ std::string ShapeText(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (i > 0) text += ',';
-    text += shape[i] == kDynamicDim ? std::string("N") : std::to_string(shape[i]);
+    text += shape[i] != kDynamicDim ? std::to_string(shape[i]) : i == 0 ? "N" : "?";
   }
   return text + "]";
 }

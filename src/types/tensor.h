@@ -44,7 +44,7 @@ struct TensorSpec {
   std::vector<std::string> labels = {};
 };
 
-// "[N,30]" with N for a dynamic dimension.
+// "[N,30,?]": N for a batch of any size, ? for another dynamic dimension.
 std::string ShapeText(const std::vector<std::int64_t>& shape);
 
 // One row of one input tensor.

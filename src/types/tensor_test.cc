@@ -29,6 +29,7 @@ TEST(TensorTest, ShapeTextShowsWhatIsDynamic) {
   EXPECT_EQ(ShapeText({}), "[]");
   EXPECT_EQ(ShapeText({kDynamicDim}), "[N]");
   EXPECT_EQ(ShapeText({kDynamicDim, 30}), "[N,30]");
+  EXPECT_EQ(ShapeText({kDynamicDim, kDynamicDim, 2}), "[N,?,2]");
   EXPECT_EQ(ShapeText({1, 3, 0}), "[1,3,0]");
 }
 

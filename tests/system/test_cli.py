@@ -6,9 +6,9 @@ import subprocess
 import pytest
 
 COMMANDS = ["serve", "demo", "send", "topics create", "topics describe", "results", "dlq list",
-            "dlq show", "dlq stats", "dlq replay", "dlq park", "models list", "verify", "bench",
-            "config check", "config dump", "config schema", "config reference", "completion bash",
-            "completion zsh", "completion fish"]
+            "dlq show", "dlq stats", "dlq replay", "dlq park", "models list", "models show",
+            "verify", "bench", "config check", "config dump", "config schema", "config reference",
+            "completion bash", "completion zsh", "completion fish"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import signal
 import sqlite3
@@ -249,6 +250,23 @@ def test_models_list_names_the_version_that_serves(run_millrace, models):
                                       "-s", "models.linear.version=1"]).stdout)
     assert [m["serving"] for m in pinned["models"]] == [True, False]
     assert "linear" in run_millrace(["models", "list", "--models", models]).stdout
+
+
+def test_models_show_tells_what_a_model_takes_and_gives(run_millrace, models):
+    shutil.copytree(MODELS / "zipmap", models / "zipmap")
+    shutil.copytree(MODELS / "words", models / "words")
+    shown = json.loads(run_millrace(["models", "show", "zipmap", "--models", models,
+                                     "-o", "json"]).stdout)
+    assert (shown["model_id"], shown["version"], shown["serving"]) == ("zipmap", "1", True)
+    assert shown["inputs"] == [{"name": "x", "type": "FP32", "shape": [-1, 2]}]
+    assert shown["outputs"][1] == {"name": "output_probability", "type": "FP32", "shape": [-1, 2],
+                                   "labels": ["0", "1"]}
+    table = run_millrace(["models", "show", "words:1", "--models", models]).stdout
+    assert re.search(r"input +words +INT64 +\[N,\?\]", table)
+    assert "batches of any size" in table
+    for name, says in (("nope", "no model 'nope'"), ("linear:7", "no version '7'; it has 1, 2")):
+        done = run_millrace(["models", "show", name, "--models", models], check=False)
+        assert done.returncode == 1 and says in done.stderr
 
 
 def test_models_list_check_says_why_a_model_cannot_serve(run_millrace, models):
