@@ -9,6 +9,7 @@ namespace millrace {
 
 void DynamicTensorReader::Reject(std::string detail) {
   rejected_ = true;
+  if (json_.rejected()) return;
   json_.Reject(FailureReason::kInvalidShape,
                fmt::format("{} {} (shape {})", LabelOf(part_), detail, ExpectedShape(part_.input)));
 }

@@ -76,6 +76,7 @@ class StrictJson {
   void Reject(FailureReason reason, std::string detail) {
     if (!failure_) failure_ = Failure{reason, std::move(detail)};
   }
+  bool rejected() const { return failure_.has_value(); }
   std::optional<Failure> TakeFailure() { return std::exchange(failure_, std::nullopt); }
 
  private:

@@ -88,9 +88,12 @@ bool TensorReader::ReadNamedInputs(ondemand::value& value) {
       found |= std::uint64_t{1} << i;
       return ReadTensor(field.value(), 2, {layout_.inputs[i], true});
     }
-    json_.Reject(FailureReason::kInvalidShape,
-                 fmt::format("inputs has {}, model {} expects exactly {}", Excerpt(name),
-                             Excerpt(model_id_), InputList()));
+    // The list is long to make, and there may be very many such names.
+    if (!json_.rejected()) {
+      json_.Reject(FailureReason::kInvalidShape,
+                   fmt::format("inputs has {}, model {} expects exactly {}", Excerpt(name),
+                               Excerpt(model_id_), InputList()));
+    }
     return json_.Skip(field.value(), 2);
   });
   if (well_formed && static_cast<std::size_t>(std::popcount(found)) < layout_.inputs.size()) {

@@ -10,6 +10,7 @@
 #include "models/digest.h"
 #include "models/repository.h"
 #include "runtime/batch_buckets.h"
+#include "telemetry/log.h"
 #include "types/element_type.h"
 
 namespace millrace {
@@ -85,6 +86,16 @@ std::size_t OutcomeBytes(const Runner& runner) {
   return bytes;
 }
 
+// Whether a sound model may fail with all that warm-up can make up: one that knows a few words
+// only, as scikit-learn's OneHotEncoder does by default, or one with a window that what is open
+// must fit.
+bool MayRefuseAnyFilling(const Session& session) {
+  const RowLayout& layout = session.row_layout();
+  return layout.dynamic ||
+         std::any_of(layout.inputs.begin(), layout.inputs.end(),
+                     [](const InputLayout& input) { return input.type == ElementType::kString; });
+}
+
 // Notes in `loaded` what it learns of the model.
 Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
   // Some models want more than one of what is open, a few words or a window of a picture.
@@ -105,6 +116,17 @@ Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
     }
     if (!session.row_layout().dynamic) break;
   }
+  const bool is_failure =
+      first.code() == StatusCode::kInvalidArgument || first.code() == StatusCode::kInternal;
+  if (is_failure && MayRefuseAnyFilling(session)) {
+    loaded->has_sound_row = false;
+    loaded->outcome_bytes = OutcomeBytes(**runner);
+    LogEvent(LogLevel::kWarn, "model_not_warmed",
+             "the model fails with every row that could be made up for it: its first requests "
+             "are its warm-up",
+             {{"reason", std::string(first.message())}});
+    return {};
+  }
   return Status(first.code(), std::string(first.message()) +
                                   " (warm-up: rows of zeros and rows of ones both fail)");
 }
@@ -112,6 +134,7 @@ Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
 }  // namespace
 
 Status TrySoundRow(const LoadedModel& model, Runner& runner) {
+  if (!model.has_sound_row) return {};
   MILLRACE_RETURN_IF_ERROR(
       FillRows(*model.session, {model.sound_value, model.sound_dim}, 1, runner));
   return runner.Run(1);

@@ -67,6 +67,7 @@ struct LoadedModel {
   ModelVersion source;
   std::unique_ptr<Session> session;
   Millis load_time{0};
+  bool has_sound_row = true;   // False: no row is known that the model does not fail with.
   int sound_value = 0;         // Rows of this number have been run: 0 or 1.
   std::int64_t sound_dim = 1;  // With this many in each open dimension of their inputs.
   // About what one result takes once it is encoded, as the warm-up's outputs tell.

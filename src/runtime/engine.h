@@ -28,8 +28,7 @@ class Runner {
   virtual Status SetRowShape(std::size_t input, std::span<const std::int64_t> shape,
                              std::size_t rows);
   // Runs the first `rows` rows. REQUIRES: 1 <= rows <= SessionOptions::max_rows. On OK, Outputs()
-  // has `rows` valid rows. Pads to the session's batch bucket by repeating the last row, unless an
-  // input is dynamic.
+  // has `rows` valid rows. May pad to a batch bucket by repeating the last row.
   virtual Status Run(std::size_t rows) = 0;
   // Of the last successful Run; valid until the next.
   virtual std::span<const OutputView> Outputs() const = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
 
 namespace millrace {
 namespace {
@@ -123,7 +124,8 @@ void AppendBytes(std::uint32_t number, std::string_view bytes, std::string* out)
 }
 
 struct Node {
-  std::string_view op, domain, name, input, output;
+  std::string_view op, domain, name, output;
+  std::vector<std::string_view> inputs;
   std::vector<std::string> labels;
 };
 
@@ -154,7 +156,7 @@ bool ReadNode(std::string_view message, Node* node) {
                         if (part.number == field::kNodeOp) node->op = part.bytes;
                         if (part.number == field::kNodeDomain) node->domain = part.bytes;
                         if (part.number == field::kNodeName) node->name = part.bytes;
-                        if (part.number == field::kNodeInput) node->input = part.bytes;
+                        if (part.number == field::kNodeInput) node->inputs.push_back(part.bytes);
                         if (part.number == field::kNodeOutput) node->output = part.bytes;
                         if (part.number == field::kNodeAttribute) {
                           good = good && ReadLabels(part.bytes, &node->labels);
@@ -163,11 +165,20 @@ bool ReadNode(std::string_view message, Node* node) {
          good;
 }
 
-bool IsZipMap(const Node& node) { return node.op == "ZipMap" && node.domain == "ai.onnx.ml"; }
+bool IsZipMap(const Node& node) {
+  return node.op == "ZipMap" && node.domain == "ai.onnx.ml" && node.inputs.size() == 1;
+}
+
+const PlainModel::Output* Find(const std::vector<PlainModel::Output>& outputs,
+                               std::string_view name) {
+  const auto found = std::find_if(outputs.begin(), outputs.end(),
+                                  [name](const auto& output) { return output.name == name; });
+  return found == outputs.end() ? nullptr : &*found;
+}
 
 std::string IdentityOf(const Node& zipmap) {
   std::string node;
-  AppendBytes(field::kNodeInput, zipmap.input, &node);
+  AppendBytes(field::kNodeInput, zipmap.inputs[0], &node);
   AppendBytes(field::kNodeOutput, zipmap.output, &node);
   AppendBytes(field::kNodeName, zipmap.name, &node);
   AppendBytes(field::kNodeOp, "Identity", &node);
@@ -197,17 +208,26 @@ std::string_view NameOfValue(std::string_view value) {
   return name;
 }
 
+// Those that end the graph: what a map is needed for inside of it stays a map.
 bool FindZipMaps(std::string_view graph, std::vector<PlainModel::Output>* outputs) {
-  bool good = true;
-  return ForEachField(graph,
-                      [&](const WireReader::Field& part) {
-                        if (part.number != field::kGraphNode) return;
-                        Node node;
-                        good = good && ReadNode(part.bytes, &node);
-                        if (!good || !IsZipMap(node)) return;
-                        outputs->push_back({std::string(node.output), std::move(node.labels)});
-                      }) &&
-         good;
+  std::set<std::string_view> given;     // The graph's outputs.
+  std::set<std::string_view> consumed;  // By its nodes.
+  bool good_nodes = true;
+  const bool good = ForEachField(graph, [&](const WireReader::Field& part) {
+    if (part.number == field::kGraphOutput) given.insert(NameOfValue(part.bytes));
+    if (part.number != field::kGraphNode) return;
+    Node node;
+    good_nodes = good_nodes && ReadNode(part.bytes, &node);
+    consumed.insert(node.inputs.begin(), node.inputs.end());
+    if (good_nodes && IsZipMap(node)) {
+      outputs->push_back({std::string(node.output), std::move(node.labels)});
+    }
+  });
+  // Without labels nobody knows how many columns there are; such a ZipMap is none of a classifier.
+  std::erase_if(*outputs, [&](const PlainModel::Output& output) {
+    return output.labels.empty() || !given.contains(output.name) || consumed.contains(output.name);
+  });
+  return good && good_nodes;
 }
 
 std::string PlainGraph(std::string_view graph, const std::vector<PlainModel::Output>& outputs) {
@@ -216,17 +236,14 @@ std::string PlainGraph(std::string_view graph, const std::vector<PlainModel::Out
   ForEachField(graph, [&](const WireReader::Field& part) {
     if (part.number == field::kGraphNode) {
       Node node;
-      if (ReadNode(part.bytes, &node) && IsZipMap(node)) {
+      if (ReadNode(part.bytes, &node) && IsZipMap(node) && Find(outputs, node.output) != nullptr) {
         AppendBytes(field::kGraphNode, IdentityOf(node), &plain);
         return;
       }
     }
     if (part.number == field::kGraphOutput) {
-      const std::string_view name = NameOfValue(part.bytes);
-      const auto found = std::find_if(outputs.begin(), outputs.end(),
-                                      [name](const auto& output) { return output.name == name; });
-      if (found != outputs.end()) {
-        AppendBytes(field::kGraphOutput, TensorOutput(*found), &plain);
+      if (const auto* output = Find(outputs, NameOfValue(part.bytes))) {
+        AppendBytes(field::kGraphOutput, TensorOutput(*output), &plain);
         return;
       }
     }
@@ -255,10 +272,7 @@ std::optional<PlainModel> WithoutZipMap(std::string_view model) {
   });
   PlainModel plain;
   if (!good || graphs != 1 || !FindZipMaps(graph, &plain.outputs)) return std::nullopt;
-  // Without labels nobody knows how many columns there are; such a ZipMap is none of a classifier.
-  const bool labelled = std::all_of(plain.outputs.begin(), plain.outputs.end(),
-                                    [](const auto& output) { return !output.labels.empty(); });
-  if (plain.outputs.empty() || !labelled) return std::nullopt;
+  if (plain.outputs.empty()) return std::nullopt;
   plain.bytes.reserve(model.size() + 256);
   ForEachField(model, [&](const WireReader::Field& part) {
     if (part.number == field::kModelGraph) {

@@ -26,8 +26,8 @@ struct PlainModel {
   std::vector<Output> outputs;  // What ZipMap gave before.
 };
 
-// Nothing when the model has no ZipMap, or is none that this can read: then it is loaded as it is,
-// and the library says what is wrong with it.
+// Nothing when the model has no ZipMap at its end, or is none that this can read: then it is loaded
+// as it is, and the library says what is wrong with it.
 std::optional<PlainModel> WithoutZipMap(std::string_view model);
 
 }  // namespace millrace

@@ -85,7 +85,10 @@ Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptio
 std::optional<std::string> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) return std::nullopt;
-  std::string bytes(static_cast<std::size_t>(std::max<std::streamoff>(0, file.tellg())), '\0');
+  const std::streamoff size = file.tellg();
+  constexpr std::streamoff kMaxProtobuf = std::streamoff{1} << 31;
+  if (size <= 0 || size >= kMaxProtobuf) return std::nullopt;
+  std::string bytes(static_cast<std::size_t>(size), '\0');
   file.seekg(0);
   if (!file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) return std::nullopt;
   return bytes;
@@ -99,11 +102,17 @@ Result<OrtPtr<OrtSession>> CreateSession(const OrtProcess& process, const std::s
   std::optional<PlainModel> plain;
   if (const std::optional<std::string> bytes = ReadFile(path)) plain = WithoutZipMap(*bytes);
   OrtSession* session = nullptr;
-  OrtStatus* const status =
-      plain ? api.CreateSessionFromArray(process.env, plain->bytes.data(), plain->bytes.size(),
-                                         &options, &session)
-            : api.CreateSession(process.env, path.c_str(), &options, &session);
-  Status created = TakeOrtStatus(api, status);
+  Status created;
+  if (plain) {
+    created =
+        TakeOrtStatus(api, api.CreateSessionFromArray(process.env, plain->bytes.data(),
+                                                      plain->bytes.size(), &options, &session));
+    // What is wrong is said of the file as it is.
+    if (!created.ok()) plain.reset();
+  }
+  if (!plain) {
+    created = TakeOrtStatus(api, api.CreateSession(process.env, path.c_str(), &options, &session));
+  }
   // What the library calls a plain failure while it loads is a fault of the file.
   if (created.code() == StatusCode::kInternal) {
     created = Status(StatusCode::kInvalidArgument, std::string(created.message()));
@@ -136,6 +145,7 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
     // shapes are open is known only now: the session is made anew without such plans.
     MILLRACE_RETURN_IF_ERROR(
         TakeOrtStatus(api, api.DisableMemPattern(raw_options)).WithContext(context));
+    session->reset();  // Never both in memory.
     session = CreateSession(process_, path, *session_options, &labelled);
     if (!session.ok()) return session.status().WithContext(context);
   }

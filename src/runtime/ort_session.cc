@@ -102,6 +102,7 @@ Status OrtRunner::Prepare() {
     const TensorSpec& spec = signature.inputs[i];
     input_names_.push_back(spec.name.c_str());
     has_text_ = has_text_ || spec.type == ElementType::kString;
+    exact_ = has_text_ || layout.dynamic;
     inputs_[i].shape = spec.shape;
     if (layout.inputs[i].dynamic) continue;
     inputs_[i].row_elements = layout.inputs[i].elements;
@@ -189,7 +190,7 @@ Status OrtRunner::SetRowShape(std::size_t input, std::span<const std::int64_t> s
 }
 
 Status OrtRunner::RunSlots(std::size_t rows) {
-  if (fixed_batch_ == 0 && session_.row_layout().dynamic) {
+  if (fixed_batch_ == 0 && exact_) {
     slots_[0].rows = rows;
     return RunSlot(slots_[0]);
   }
@@ -198,9 +199,9 @@ Status OrtRunner::RunSlots(std::size_t rows) {
     PadRows(rows, slot.rows);
     return RunSlot(slot);
   }
-  const std::size_t chunks = (rows + fixed_batch_ - 1) / fixed_batch_;
-  PadRows(rows, chunks * fixed_batch_);
-  for (std::size_t i = 0; i < chunks; ++i) MILLRACE_RETURN_IF_ERROR(RunSlot(slots_[i]));
+  chunks_ = (rows + fixed_batch_ - 1) / fixed_batch_;
+  PadRows(rows, chunks_ * fixed_batch_);
+  for (std::size_t i = 0; i < chunks_; ++i) MILLRACE_RETURN_IF_ERROR(RunSlot(slots_[i]));
   return {};
 }
 
@@ -215,9 +216,7 @@ void OrtRunner::PadRows(std::size_t rows, std::size_t padded) {
 }
 
 Status OrtRunner::RunSlot(Slot& slot) {
-  if (slot.inputs.empty() || session_.row_layout().dynamic) {
-    MILLRACE_RETURN_IF_ERROR(MakeSlot(slot));
-  }
+  if (slot.inputs.empty() || exact_) MILLRACE_RETURN_IF_ERROR(MakeSlot(slot));
   if (has_text_) MILLRACE_RETURN_IF_ERROR(FillStrings(slot));
   const OrtApi& api = *process_.api;
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
@@ -227,6 +226,8 @@ Status OrtRunner::RunSlot(Slot& slot) {
   OrtStatus* failed = api.Run(session_.handle(), run_options_.get(), input_names_.data(),
                               slot.raw_inputs.data(), slot.raw_inputs.size(), output_names_.data(),
                               output_names_.size(), raw_outputs_.data());
+  // The library's copies of strings, which it would keep room for.
+  if (has_text_) slot.inputs.clear();
   // Owned before anything returns: also a failed run may have made some of its outputs.
   for (std::size_t i = 0; i < outputs_.size(); ++i) {
     if (!outputs_[i].preallocated && raw_outputs_[i] != nullptr) {
@@ -289,7 +290,7 @@ Status OrtRunner::TakeRunTimeOutput(std::size_t i, const Slot& slot) {
   if (fixed_batch_ == 0) return {};
   // Chunks follow each other in memory of ours.
   if (slot.first == 0) {
-    const std::size_t total = slots_.size() * fixed_batch_;
+    const std::size_t total = chunks_ * fixed_batch_;
     MILLRACE_RETURN_IF_ERROR(Reserve(output.buffer, *output.spec, total, output.row_bytes));
   }
   if (output.row_bytes > 0) {

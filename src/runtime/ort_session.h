@@ -3,8 +3,8 @@
 // Inside the runtime module only. The session owns the library's session, which is safe to run from
 // any number of threads; a runner belongs to one thread, except Terminate. A runner keeps one set
 // of the library's tensor handles per bucket over its own memory, made when the bucket is first
-// used, so that a Run is one call into the library. With a dynamic input they are made for each
-// Run.
+// used, so that a Run is one call into the library. With strings or a dynamic input they are made
+// for each Run, of as many rows as it has.
 #pragma once
 
 #include <cstddef>
@@ -117,6 +117,8 @@ class OrtRunner final : public Runner {
   std::vector<std::size_t> buckets_;  // Without a fixed batch.
   std::vector<InputRows> inputs_;
   bool has_text_ = false;    // Some of the inputs are strings.
+  bool exact_ = false;       // Runs as many rows as there are, over tensors made for that run.
+  std::size_t chunks_ = 0;   // Of a fixed batch, in the run at hand.
   std::vector<Slot> slots_;  // One per bucket, or one per chunk of the fixed batch.
   std::vector<Output> outputs_;
   std::vector<OutputView> views_;

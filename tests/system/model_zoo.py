@@ -92,6 +92,14 @@ def one_hot():
                                ("height", FloatTensorType([None, 1]))])
 
 
+def known_words():
+    """The encoder as it is by default: a word that it does not know is an error."""
+    x, y = training_rows(2)
+    words = np.array(COLORS)[np.arange(len(x)) % 3].reshape(-1, 1)
+    trained = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(words, y)
+    return converted(trained, [("color", StringTensorType([None, 1]))])
+
+
 def embedding():
     """Two inputs of different types: rows of a table by number, beside plain numbers."""
     random = np.random.default_rng(SEED)
@@ -212,6 +220,7 @@ ZOO = {
     "one-hot": (one_hot, lambda random: {
         "color": [[*COLORS, "unknown", "gr\u00fcn \"\n"][random.integers(5)]],
         "width": [round(random.normal(), 4)], "height": [round(random.normal(), 4)]}),
+    "known-words": (known_words, lambda random: {"color": [COLORS[random.integers(3)]]}),
     "embedding": (embedding, lambda random: {
         "numbers": random.normal(size=3).round(3).tolist(), "id": int(random.integers(50))}),
     "batch-of-one": (batch_of_one, numbers(4, "x")),
