@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/command.h"
+#include "app/models_commands.h"
 #include "app/text_table.h"
 #include "app/worker_host.h"
 #include "codec/json_writer.h"
@@ -239,8 +240,10 @@ int ListModels(CommandContext& context, bool check) {
 }  // namespace
 
 void RegisterModels(CLI::App& root, CommandTable& table) {
-  CLI::App* const models = root.add_subcommand("models", "Look at the model repository");
+  CLI::App* const models = root.add_subcommand(
+      "models", "Look at the model repository, and say which versions serve");
   models->require_subcommand(1);
+  RegisterModelEvents(*models, table);
   CLI::App* const list =
       models->add_subcommand("list",
                              "List models and versions. The newest version serves unless "

@@ -29,6 +29,8 @@ TopicOptions TopicsNamed(const std::string& prefix) {
   topics.results = prefix + ".results";
   topics.dlq = prefix + ".dlq";
   topics.events = prefix + ".events";
+  topics.status = prefix + ".status";
+  topics.shadow = prefix + ".shadow";
   return topics;
 }
 

@@ -1,9 +1,12 @@
 #include "app/worker_host.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <climits>
+#include <map>
 #include <thread>
 
-#include "config/manifest_reader.h"
 #include "generated/build_info.h"
 #include "telemetry/log.h"
 #include "telemetry/prometheus_text.h"
@@ -17,26 +20,13 @@ constexpr Millis kLogRetry{250};
 // How long a scrape may be answered with the partitions' offsets of an earlier one.
 constexpr Millis kPartitionsCache{900};
 
-BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
-  BatchPolicy policy;
-  policy.max_rows =
-      static_cast<std::size_t>(model.max_rows > 0 ? model.max_rows : options.batch.max_rows);
-  policy.max_wait = model.max_wait >= Millis(0) ? model.max_wait : options.batch.max_wait;
-  policy.adaptive = options.batch.adaptive;
-  policy.weight = static_cast<double>(model.priority) / ModelOptions::kDefaultPriority;
-  return policy;
-}
-
-Result<ModelVersion> ChooseVersion(const std::vector<ModelVersion>& versions,
-                                   const std::string& pinned) {
-  if (pinned.empty()) return versions.back();
-  for (const ModelVersion& version : versions) {
-    if (version.version == pinned) return version;
-  }
-  return Status(StatusCode::kConfiguration,
-                "models." + versions.back().model_id + ".version pins '" + pinned +
-                    "', which the repository does not have; the newest there is '" +
-                    versions.back().version + "'");
+// How the model status records call this worker: by a name that outlives it, if it has one.
+std::string WorkerName(const TransportOptions& transport) {
+  if (!transport.kafka.instance_id.empty()) return transport.kafka.instance_id;
+  char host[HOST_NAME_MAX + 1] = {};
+  if (::gethostname(host, sizeof host - 1) != 0) return "worker";
+  if (!transport.kafka.slot.empty()) return std::string(host) + "-" + transport.kafka.slot;
+  return std::string(host) + "-" + std::to_string(::getpid());
 }
 
 // `limits` as far as a log goes that takes records of `max_record_bytes` (0: any): what a result
@@ -59,100 +49,12 @@ CodecLimits WithinLog(CodecLimits limits, std::size_t max_record_bytes) {
 
 }  // namespace
 
-Result<Engine*> EngineSet::Get(const std::string& name) {
-  if (name == kTestEngine) {
-    if (test_ == nullptr) test_ = NewTestEngine();
-    return test_.get();
-  }
-  if (onnx_ == nullptr) {
-    Result<std::unique_ptr<Engine>> opened = OpenOnnxRuntime(options_);
-    if (!opened.ok()) return opened.status();
-    onnx_ = std::move(opened).value();
-  }
-  return onnx_.get();
-}
-
-std::string EngineSet::OnnxRuntimeVersion() const {
-  return onnx_ == nullptr ? "none" : onnx_->Version();
-}
-
-namespace {
-
-// The version that serves, of the versions of one model.
-Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
-                                  const std::vector<ModelVersion>& versions) {
-  const std::string& id = versions.front().model_id;
-  const auto configured = options.models.find(id);
-  const ModelOptions model =
-      configured == options.models.end() ? ModelOptions() : configured->second;
-  const Result<ModelVersion> version = ChooseVersion(versions, model.version);
-  if (!version.ok()) return version.status();
-  ModelToServe serve;
-  serve.policy = PolicyOf(options, model);
-  serve.run_limit = model.timeout;
-  const Result<Engine*> engine = engines.Get(version->engine);
-  if (!engine.ok()) return engine.status();
-  SessionOptions session;
-  session.intra_op_threads = model.intra_op_threads;
-  session.max_rows = static_cast<std::int64_t>(serve.policy.max_rows);
-  Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
-  if (!loaded.ok()) return loaded.status();
-  serve.loaded = std::move(loaded).value();
-  LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
-           {{"model", id},
-            {"version", version->version},
-            {"sha256", serve.loaded->ref.sha256.substr(0, 12)},
-            {"ms", serve.loaded->load_time.count()}});
-  return serve;
-}
-
-Result<std::optional<ModelToServe>> FindModel(EngineSet& engines, const AllOptions& options,
-                                              const std::string& model_id) {
-  Result<RepositoryListing> listing = ScanRepository(options.repository.dir, ReadModelManifest);
-  if (!listing.ok()) return listing.status();
-  const auto found = listing->models.find(model_id);
-  if (found == listing->models.end()) return std::optional<ModelToServe>();
-  Result<ModelToServe> model = LoadOneModel(engines, options, found->second);
-  if (!model.ok()) return model.status();
-  return std::optional<ModelToServe>(std::move(model).value());
-}
-
-}  // namespace
-
-Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
-  if (options.repository.dir.empty()) {
-    return Status(StatusCode::kConfiguration,
-                  "no model repository: set repository.dir, or pass --models DIR");
-  }
-  Result<RepositoryListing> listing = ScanRepository(options.repository.dir, ReadModelManifest);
-  if (!listing.ok()) return listing.status();
-  for (const std::string& warning : listing->warnings) {
-    LogEvent(LogLevel::kWarn, "repository_warning", warning);
-  }
-  if (listing->models.empty()) {
-    return Status(StatusCode::kConfiguration, "the repository '" + options.repository.dir +
-                                                  "' holds no model; expected DIR/<model_id>/"
-                                                  "<version>/model.onnx");
-  }
-  ModelTable table;
-  if (listing->models.size() > ModelTable::kMaxModels) {
-    return Status(StatusCode::kConfiguration,
-                  "the repository '" + options.repository.dir + "' holds " +
-                      std::to_string(listing->models.size()) + " models, a worker takes " +
-                      std::to_string(ModelTable::kMaxModels));
-  }
-  for (const auto& [id, versions] : listing->models) {
-    Result<ModelToServe> model = LoadOneModel(engines, options, versions);
-    if (!model.ok()) return model.status();
-    table.Add(std::move(model).value());
-  }
-  return table;
-}
-
 WorkerHost::WorkerHost(const AllOptions& options, Log& log)
     : options_(options),
       log_(log),
       engines_(options.runtime),
+      loader_(engines_, options_),
+      shadow_(log, options_.transport.topics, options_.limits, SystemClock(), registry_),
       status_(options_, registry_),
       admin_(*this) {
   process_metrics_ = AddProcessMetrics(registry_);
@@ -160,13 +62,14 @@ WorkerHost::WorkerHost(const AllOptions& options, Log& log)
   memory_metrics_ = registry_.AddCollector([this](SampleSink& sink) { CollectMemory(sink); });
 }
 
-WorkerHost::WorkerHost(const AllOptions& options, Log& log, ModelTable models)
+WorkerHost::WorkerHost(const AllOptions& options, Log& log, std::vector<ModelToServe> models)
     : WorkerHost(options, log) {
   models_ = std::move(models);
 }
 
 WorkerHost::~WorkerHost() {
   admin_.Stop();
+  if (lifecycle_ != nullptr) lifecycle_->Stop();  // It works on what is the worker's.
   published_worker_.store(nullptr, std::memory_order_release);
 }
 
@@ -193,11 +96,7 @@ Status WorkerHost::Start(Millis log_patience) {
     LogEvent(LogLevel::kInfo, "admin_listening", "metrics, health and status page",
              {{"port", static_cast<int>(admin_port_)}});
   }
-  if (!models_.has_value()) {
-    Result<ModelTable> models = LoadModels(engines_, options_);
-    if (!models.ok()) return models.status();
-    models_ = std::move(models).value();
-  }
+  if (models_.empty()) MILLRACE_RETURN_IF_ERROR(LoadAll(log_patience));
   SetBuildInfo(registry_, BuildFacts{std::string(BuildVersion()), std::string(BuildRevision()),
                                      engines_.OnnxRuntimeVersion(), KafkaClientVersion()});
   Result<MemoryPlan> plan = PlanMemory(options_);
@@ -218,19 +117,44 @@ Status WorkerHost::Start(Millis log_patience) {
                        .tenants = options_.tenants,
                        .allow_missing_for = options_.repository.allow_missing_for};
   worker.journal = journal_;
-  worker_ = std::make_unique<Worker>(
-      worker, SystemClock(), registry_, std::move(log).value(), std::move(*models_),
-      [this](const std::string& id) { return FindModel(engines_, options_, id); });
+  if (lifecycle_ != nullptr) worker.shadow = &shadow_;
+  worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
+                                     lifecycle_.get());
+  MILLRACE_RETURN_IF_ERROR(lifecycle_ == nullptr ? worker_->Serve(std::move(models_))
+                                                 : lifecycle_->Serve(worker_->serving()));
   published_worker_.store(worker_.get());
   // A stop that came while the models loaded found no worker to tell.
   if (stop_requested_.load()) worker_->RequestStop();
   MILLRACE_RETURN_IF_ERROR(worker_->Start());
+  if (lifecycle_ != nullptr) {
+    shadow_.Start();
+    lifecycle_->Start();
+  }
   was_ready_.store(true, std::memory_order_release);
   LogEvent(LogLevel::kInfo, "ready", "serving",
            {{"group", options_.transport.group},
             {"models", worker_->models().size()},
             {"partitions", worker_->assigned_partitions()}});
   return Status::Ok();
+}
+
+// What events and repository come to, before the group is joined.
+Status WorkerHost::LoadAll(Millis log_patience) {
+  const TransportOptions& transport = options_.transport;
+  lifecycle_ = std::make_unique<ModelLifecycle>(
+      ModelLifecycle::Options{transport.topics, WorkerName(transport),
+                              options_.repository.model_path_for, options_.repository.lazy,
+                              static_cast<std::size_t>(options_.repository.memory)},
+      SystemClock(), log_, loader_, shadow_);
+  // A stop that came before found nobody to tell.
+  if (stop_requested_.load()) lifecycle_->Cancel();
+  published_lifecycle_.store(lifecycle_.get());
+  MILLRACE_RETURN_IF_ERROR(lifecycle_->CatchUp(SystemClock().Now() + log_patience));
+  MILLRACE_RETURN_IF_ERROR(lifecycle_->LoadAll());
+  if (lifecycle_->models() > 0) return {};
+  return {StatusCode::kConfiguration, "the repository '" + options_.repository.dir +
+                                          "' holds no model; expected DIR/<model_id>/"
+                                          "<version>/model.onnx"};
 }
 
 Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience, const LogMemory& memory) {
@@ -257,10 +181,19 @@ Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience, const LogMemory& me
 
 void WorkerHost::RequestStop() {
   stop_requested_.store(true);
+  if (ModelLifecycle* const models = published_lifecycle_.load(); models != nullptr) {
+    models->Cancel();
+  }
   if (Worker* const running = worker(); running != nullptr) running->RequestStop();
 }
 
-Status WorkerHost::Wait() { return worker_ == nullptr ? Status::Ok() : worker_->Wait(); }
+Status WorkerHost::Wait() {
+  if (worker_ == nullptr) return Status::Ok();
+  Status status = worker_->Wait();
+  if (lifecycle_ != nullptr) lifecycle_->Stop();
+  shadow_.Stop();
+  return status;
+}
 
 // Alive as long as the admin thread answers and no run is beyond our reach: a restart would not
 // mend an outage.
@@ -326,10 +259,13 @@ void WorkerHost::CollectLag(SampleSink& sink) {
   }
   Worker* const running = worker();
   if (running == nullptr) return;
-  for (const ServedModel* model : running->models().models()) {
-    sink.AddGauge("millrace_queue_rows", "Rows waiting for a batch.",
-                  {{"model", model->ref().model_id}},
-                  static_cast<double>(running->waiting(model->slot)));
+  std::map<std::string, std::size_t> waiting;  // By model: of all its versions.
+  for (const auto& model : running->models().versions()) {
+    waiting[model->ref().model_id] += running->waiting(model->slot);
+  }
+  for (const auto& [id, rows] : waiting) {
+    sink.AddGauge("millrace_queue_rows", "Rows waiting for a batch.", {{"model", id}},
+                  static_cast<double>(rows));
   }
   const LedgerTotals totals = running->totals();
   sink.AddGauge("millrace_in_flight_records", "Records read and not yet committed.", {},

@@ -12,12 +12,14 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/memory_report.h"
+#include "app/model_loader.h"
 #include "app/options.h"
 #include "app/worker_status.h"
 #include "gateway/admin_server.h"
-#include "models/repository.h"
+#include "pipeline/model_lifecycle.h"
 #include "pipeline/worker.h"
 #include "telemetry/metrics.h"
 #include "telemetry/process_metrics.h"
@@ -25,31 +27,12 @@
 
 namespace millrace {
 
-// Engines by name, opened when first asked for; live for the whole process.
-class EngineSet {
- public:
-  explicit EngineSet(const RuntimeOptions& options) : options_(options) {}
-  Result<Engine*> Get(const std::string& name);
-  // Version of ONNX Runtime, or "none" while it is not loaded.
-  std::string OnnxRuntimeVersion() const;
-
- private:
-  const RuntimeOptions options_;
-  std::unique_ptr<Engine> onnx_;
-  std::unique_ptr<Engine> test_;
-};
-
-// Loads the serving version of every model of the repository that the settings do not forbid.
-// A model that cannot be loaded is an error: a worker that starts without it would turn its
-// requests into dead letters.
-Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options);
-
 class WorkerHost final : public AdminView {
  public:
   // `log` must outlive the host. Start loads the models.
   WorkerHost(const AllOptions& options, Log& log);
   // With models that are loaded already; their engines must outlive the host.
-  WorkerHost(const AllOptions& options, Log& log, ModelTable models);
+  WorkerHost(const AllOptions& options, Log& log, std::vector<ModelToServe> models);
   ~WorkerHost() override;
 
   // Before Start. `journal` may be null, and must outlive the host; `restarts`: how many workers
@@ -73,6 +56,7 @@ class WorkerHost final : public AdminView {
   std::string MetricsText() override;
 
  private:
+  Status LoadAll(Millis log_patience);
   Result<WorkerLog> OpenWorkerLog(Millis patience, const LogMemory& memory);
   void CollectLag(SampleSink& sink);
   void CollectMemory(SampleSink& sink);
@@ -82,11 +66,15 @@ class WorkerHost final : public AdminView {
   Log& log_;
   MetricRegistry registry_;
   EngineSet engines_;
-  std::optional<ModelTable> models_;  // Until the worker takes them.
+  ModelLoader loader_;
+  Shadow shadow_;
+  std::vector<ModelToServe> models_;           // Until the worker takes them.
+  std::unique_ptr<ModelLifecycle> lifecycle_;  // Null: the models were given.
   WorkerStatus status_;
   AdminServer admin_;
   std::unique_ptr<Worker> worker_;
   std::atomic<Worker*> published_worker_{nullptr};
+  std::atomic<ModelLifecycle*> published_lifecycle_{nullptr};
   std::atomic<bool> was_ready_{false};
   std::atomic<bool> stop_requested_{false};
   std::uint16_t admin_port_ = 0;

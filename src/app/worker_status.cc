@@ -40,7 +40,7 @@ json DeadLetters(const MetricRegistry& registry) {
 
 json Models(const MetricRegistry& registry, const Worker& worker) {
   json models = json::array();
-  for (const ServedModel* model : worker.models().models()) {
+  for (const auto& model : worker.models().versions()) {
     const std::string& id = model->ref().model_id;
     const HistogramSnapshot rows = registry.MergeHistograms(kBatchRows, {{"model", id}});
     const HistogramSnapshot total =
@@ -66,7 +66,7 @@ json Memory(const Worker& worker, const MemoryReport& memory) {
 double LargestBatch(const Worker* worker) {
   double rows = 1;
   if (worker == nullptr) return rows;
-  for (const ServedModel* model : worker->models().models()) {
+  for (const auto& model : worker->models().versions()) {
     rows = std::max(rows, static_cast<double>(model->policy.max_rows));
   }
   return rows;

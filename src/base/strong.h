@@ -32,8 +32,10 @@ using Offset = Strong<struct OffsetTag, std::int64_t>;
 using Epoch = Strong<struct EpochTag, std::uint32_t>;
 // Dense index of a partition of the input topic inside one Source, stable for its lifetime.
 using PartitionSlot = Strong<struct PartitionSlotTag, std::int32_t>;
-// Dense index of a loaded model inside one worker.
+// Dense index of a loaded model version inside one worker; used again when the version has gone.
 using ModelSlot = Strong<struct ModelSlotTag, std::int32_t>;
+// Dense index of the metric series of a model version; never used for another.
+using SeriesSlot = Strong<struct SeriesSlotTag, std::int32_t>;
 // Dense index of a tenant inside one worker.
 using TenantSlot = Strong<struct TenantSlotTag, std::int32_t>;
 

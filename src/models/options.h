@@ -14,6 +14,9 @@ namespace millrace {
 struct RepositoryOptions {
   std::string dir;  // repository.dir; --models DIR
   Millis allow_missing_for{0};
+  std::string model_path_for;
+  bool lazy = false;
+  std::int64_t memory = 0;  // 0: no limit.
 };
 
 // Per model, under models.<id>.
@@ -26,6 +29,7 @@ struct ModelOptions {
   std::int64_t priority = kDefaultPriority;
   Millis timeout{30'000};  // 0: none.
   std::string version;     // Pins a version; empty: the newest.
+  bool pinned = false;     // Loaded at start, and never unloaded to make room.
 };
 
 // A model.yaml: what the model file does not say about itself. Every key is optional.

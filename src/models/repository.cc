@@ -30,8 +30,8 @@ std::string_view WithoutLeadingZeros(std::string_view digits) {
 // One scan: the listing that grows, and the root that nothing may leave.
 class Scanner {
  public:
-  Scanner(fs::path root, const ManifestReader& read_manifest)
-      : root_(std::move(root)), read_manifest_(read_manifest) {}
+  Scanner(fs::path root, const ManifestReader& read_manifest, std::string only)
+      : root_(std::move(root)), read_manifest_(read_manifest), only_(std::move(only)) {}
 
   Result<RepositoryListing> Scan();
 
@@ -50,6 +50,7 @@ class Scanner {
 
   const fs::path root_;
   const ManifestReader& read_manifest_;
+  const std::string only_;  // Empty: every model.
   RepositoryListing listing_;
   std::size_t unlisted_warnings_ = 0;
 };
@@ -197,6 +198,7 @@ void Scanner::ScanPlainFile(const fs::path& path, const std::string& id) {
 Result<RepositoryListing> Scanner::Scan() {
   std::vector<std::pair<fs::path, std::string>> plain_files;
   for (const std::string& name : Names(root_)) {
+    if (!only_.empty() && name != only_ && name != only_ + std::string(kOnnxSuffix)) continue;
     const fs::path path = root_ / name;
     if (!Inside(path)) continue;
     std::error_code error;
@@ -252,7 +254,8 @@ bool OlderVersion(std::string_view a, std::string_view b) {
 }
 
 Result<RepositoryListing> ScanRepository(const std::string& dir,
-                                         const ManifestReader& read_manifest) {
+                                         const ManifestReader& read_manifest,
+                                         const std::string& only) {
   std::error_code error;
   const fs::path root = fs::canonical(dir, error);
   if (error) {
@@ -263,7 +266,7 @@ Result<RepositoryListing> ScanRepository(const std::string& dir,
     return Status(StatusCode::kNotFound,
                   "model repository '" + dir + "' is not a folder; set repository.dir or --models");
   }
-  return Scanner(root, read_manifest).Scan();
+  return Scanner(root, read_manifest, only).Scan();
 }
 
 }  // namespace millrace

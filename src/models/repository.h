@@ -57,10 +57,12 @@ struct RepositoryListing {
   std::vector<std::string> warnings;  // What was found and not understood: path and why.
 };
 
-// kNotFound when the folder does not exist. A version whose model.yaml cannot be read is not listed
-// but warned of: without it neither its engine nor its labels are known.
+// kNotFound when the folder does not exist; with `only`, looks at this model alone. A version whose
+// model.yaml cannot be read is not listed but warned of: without it neither its engine nor its
+// labels are known.
 Result<RepositoryListing> ScanRepository(const std::string& dir,
-                                         const ManifestReader& read_manifest);
+                                         const ManifestReader& read_manifest,
+                                         const std::string& only = "");
 
 struct LoadedModel {
   ModelRef ref;

@@ -1,13 +1,34 @@
 #include "pipeline/dispatch_queue.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/check.h"
 
 namespace millrace {
 
 ModelSlot DispatchQueue::AddModel(const BatchPolicy& policy) {
   const std::lock_guard lock(mutex_);
-  models_.push_back(std::make_unique<ModelState>(retry_));
-  return scheduler_.AddModel(policy);
+  const ModelSlot slot = scheduler_.AddModel(policy);
+  if (slot.index() == models_.size()) models_.emplace_back();
+  models_[slot.index()] = std::make_unique<ModelState>(retry_);
+  return slot;
+}
+
+bool DispatchQueue::idle(ModelSlot model) const {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.waiting(model) == 0 && models_[model.index()]->running == 0;
+}
+
+MonoTime DispatchQueue::last_arrival(ModelSlot model) const {
+  const std::lock_guard lock(mutex_);
+  return scheduler_.last_arrival(model);
+}
+
+void DispatchQueue::RemoveModel(ModelSlot model) {
+  const std::lock_guard lock(mutex_);
+  MILLRACE_CHECK(models_[model.index()]->running == 0);
+  scheduler_.RemoveModel(model);
 }
 
 std::size_t DispatchQueue::LimitLocked() const {
@@ -47,11 +68,15 @@ bool DispatchQueue::SomeoneMustWake() const {
 bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
   std::unique_lock lock(mutex_);
   scheduler_.Settle(*batch, cpu, elapsed);
+  if (std::exchange(batch->taken, false)) --models_[batch->model.index()]->running;
   while (true) {
     if (abandoned_) return false;
     if (const MonoTime now = clock_.Now();
         scheduler_.waiting() > 0 && scheduler_.Next(now, batch)) {
-      batch->trial = !batch->rows.empty() && models_[batch->model.index()]->breaker.OnTake();
+      ModelState& model = *models_[batch->model.index()];
+      batch->taken = true;
+      ++model.running;
+      batch->trial = !batch->rows.empty() && model.breaker.OnTake();
       if (batch->trial) scheduler_.Hold(batch->model, MonoTime::max(), now);
       if (room_wanted_ && scheduler_.waiting() < LimitLocked()) room_.notify_one();
       if (stopped_ && scheduler_.waiting() == 0) work_.notify_all();  // Nothing to wait for.

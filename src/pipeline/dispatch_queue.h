@@ -33,6 +33,7 @@ namespace millrace {
 
 struct DispatchedBatch : FormedBatch {
   bool trial = false;  // Of a model that is paused: one of the three ends below must follow.
+  bool taken = false;  // Given out and not yet settled. The queue's.
 };
 
 class DispatchQueue {
@@ -46,13 +47,19 @@ class DispatchQueue {
   DispatchQueue(const Clock& clock, std::size_t max_rows, double default_weight = 1,
                 const RetryOptions& retry = {})
       : clock_(clock), max_rows_(max_rows), retry_(retry), scheduler_(default_weight) {
-    models_.reserve(ModelTable::kMaxModels);
+    models_.reserve(ModelTable::kMaxVersions);
   }
 
   // Before the executors start.
   void SetWeight(TenantSlot tenant, double weight) { scheduler_.SetWeight(tenant, weight); }
-  // Before the first row of the model; one thread at a time, at most ModelTable::kMaxModels.
+  // Before the first row of the model; one thread at a time, at most ModelTable::kMaxVersions.
   ModelSlot AddModel(const BatchPolicy& policy);
+  // None of its rows waits or runs.
+  bool idle(ModelSlot model) const;
+  // When a row of it came last; the epoch: none did.
+  MonoTime last_arrival(ModelSlot model) const;
+  // Gives the slot back. REQUIRES: idle, and nobody will admit a row of it.
+  void RemoveModel(ModelSlot model);
 
   // How many rows may be admitted now: waits up to `max_wait` for room for at least one.
   std::size_t WaitForRoom(Millis max_wait);
@@ -90,6 +97,7 @@ class DispatchQueue {
   struct ModelState {
     explicit ModelState(const RetryOptions& retry) : breaker(retry) {}
     Breaker breaker;                   // Guarded by mutex_.
+    std::size_t running = 0;           // Batches given out. Guarded by mutex_.
     std::atomic<bool> ailing = false;  // What the breaker would say; read without the lock.
   };
 
@@ -102,7 +110,8 @@ class DispatchQueue {
   const Clock& clock_;
   const std::size_t max_rows_;
   const RetryOptions retry_;
-  std::vector<std::unique_ptr<ModelState>> models_;  // By ModelSlot; never reallocated.
+  // By ModelSlot; never reallocated, and an element changes only while nobody uses its slot.
+  std::vector<std::unique_ptr<ModelState>> models_;
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable room_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 #include "base/check.h"
 #include "base/crash_point.h"
@@ -46,30 +47,8 @@ Breaker::Way WayOf(const Status& status) {
 
 }  // namespace
 
-Executor::Executor(WorkerParts& parts) : parts_(parts), encoder_(parts.limits) {}
-
-Status Executor::Prepare() {
-  for (const ServedModel* model : parts_.models.models()) {
-    const Result<Runner*> runner = RunnerOf(*model);
-    if (!runner.ok()) return runner.status();
-  }
-  return Status::Ok();
-}
-
-Result<Runner*> Executor::RunnerOf(const ServedModel& model) {
-  const std::size_t slot = model.slot.index();
-  if (slot >= runners_.size()) runners_.resize(slot + 1);
-  if (runners_[slot] == nullptr) {
-    Result<std::unique_ptr<Runner>> runner = model.loaded->session->NewRunner();
-    if (!runner.ok()) return runner.status().WithContext("model '" + model.ref().model_id + "'");
-    runners_[slot] = std::move(runner).value();
-    if (parts_.journal != nullptr) {
-      journaled_.resize(runners_.size());
-      journaled_[slot] = CrashJournal::ModelOf(model.ref());
-    }
-  }
-  return runners_[slot].get();
-}
+Executor::Executor(WorkerParts& parts, std::size_t index)
+    : parts_(parts), index_(index), encoder_(parts.limits) {}
 
 void Executor::Run() {
   if (parts_.journal != nullptr) place_ = parts_.journal->TakePlace();
@@ -92,7 +71,7 @@ void Executor::Abandon() {
 
 void Executor::RunBatch(DispatchedBatch& batch) {
   MILLRACE_CHECK(!batch.rows.empty() || !batch.expired.empty());
-  const ServedModel& model = parts_.models.at(batch.model);
+  ServedModel& model = parts_.models.at(batch.model);
   const MonoTime started = parts_.clock.Now();
   rows_.clear();
   for (QueuedRow* row : batch.rows) rows_.push_back(static_cast<RequestRow*>(row));
@@ -119,12 +98,12 @@ void Executor::RunBatch(DispatchedBatch& batch) {
 
   const MonoTime done = parts_.clock.Now();
   elapsed_ = done - started;
-  ObserveTimes(batch.model, started, done, run);
-  if (run > 0) parts_.probe.OnBatch(batch.model, batch.reason, run, times_);
-  parts_.probe.OnResults(batch.model, results_);
+  ObserveTimes(model.series, started, done, run);
+  if (run > 0) parts_.probe.OnBatch(model.series, batch.reason, run, times_);
+  parts_.probe.OnResults(model.series, results_);
   ReleaseRows();  // Encoded outcomes borrow nothing from their requests.
   if (!returned_.empty()) {
-    parts_.probe.OnReturned(batch.model, returned_.size());
+    parts_.probe.OnReturned(model.series, returned_.size());
     parts_.queue.Return(returned_);
   }
   chunk_->outcomes.resize(outcomes_);
@@ -136,8 +115,8 @@ void Executor::RunBatch(DispatchedBatch& batch) {
 }
 
 // Its rows' attempts do not count: they have no part in it.
-bool Executor::RefuseUnsound(const ServedModel& model) {
-  const Result<Runner*> runner = RunnerOf(model);
+bool Executor::RefuseUnsound(ServedModel& model) {
+  const Result<Runner*> runner = model.RunnerOf(index_);
   Status status = runner.status();
   if (status.ok()) {
     watch_.Begin(*runner, parts_.clock.Now(), model.run_limit);
@@ -152,7 +131,7 @@ bool Executor::RefuseUnsound(const ServedModel& model) {
   return true;
 }
 
-void Executor::RunRows(const ServedModel& model, std::size_t count) {
+void Executor::RunRows(ServedModel& model, std::size_t count) {
   ranges_.clear();
   const std::size_t together = SuspectsLast(count);
   AddRanges(model.row_layout(), together);
@@ -200,8 +179,8 @@ void Executor::AddRanges(const RowLayout& layout, std::size_t count) {
 }
 
 // Encodes what comes of it.
-Status Executor::RunRange(const ServedModel& model, Range range) {
-  const Result<Runner*> found = RunnerOf(model);
+Status Executor::RunRange(ServedModel& model, Range range) {
+  const Result<Runner*> found = model.RunnerOf(index_);
   if (!found.ok()) return found.status();
   Runner& runner = **found;
   const MonoTime t0 = parts_.clock.Now();
@@ -237,7 +216,7 @@ std::size_t Executor::SuspectsLast(std::size_t run) {
   return static_cast<std::size_t>(suspects - begin);
 }
 
-Status Executor::RunJournaled(const ServedModel& model, Runner& runner, Range range,
+Status Executor::RunJournaled(ServedModel& model, Runner& runner, Range range,
                               bool* stopped) {
   const std::int32_t suspect = rows_[range.first]->suspect;  // Then it is alone.
   std::optional<CrashJournal::Turn> turn;
@@ -250,7 +229,7 @@ Status Executor::RunJournaled(const ServedModel& model, Runner& runner, Range ra
     turn.emplace(*parts_.journal, suspect >= 0);
   }
   watch_.Begin(&runner, parts_.clock.Now(), model.run_limit);
-  if (place_ != nullptr) place_->Enter(journaled_[model.slot.index()], range.count);
+  if (place_ != nullptr) place_->Enter(model.journaled, range.count);
   Status status = runner.Run(range.count);
   if (place_ != nullptr) place_->Leave();
   *stopped = watch_.End();
@@ -268,7 +247,7 @@ void Executor::GiveUp(std::span<const Range> ranges, const Status& status) {
   gave_up_ = true;
 }
 
-Status Executor::Gather(const ServedModel& model, Range range, Runner& runner) {
+Status Executor::Gather(ServedModel& model, Range range, Runner& runner) {
   const RowLayout& layout = model.row_layout();
   const std::size_t end = range.first + range.count;
   if (layout.inputs.size() == 1 && !layout.dynamic) {
@@ -306,9 +285,9 @@ Status Executor::Gather(const ServedModel& model, Range range, Runner& runner) {
   return {};
 }
 
-void Executor::SettleFailures(const ServedModel& model) {
+void Executor::SettleFailures(ServedModel& model) {
   if (succeeded_ > 0 && parts_.queue.OnResult(model.slot)) {
-    parts_.probe.OnModelPaused(model.slot, false);
+    parts_.probe.OnModelPaused(model.series, false);
     LogEvent(LogLevel::kInfo, "model_resumed", "the model runs again",
              {{"model", model.ref().model_id}, {"version", model.ref().version}});
   }
@@ -328,7 +307,7 @@ void Executor::SettleFailures(const ServedModel& model) {
   }
 }
 
-Executor::Paused Executor::PauseFor(const ServedModel& model) {
+Executor::Paused Executor::PauseFor(ServedModel& model) {
   const auto passing =
       std::find_if(failures_.begin(), failures_.end(),
                    [](const RowFailure& failure) { return MayPass(failure.status.code()); });
@@ -354,8 +333,8 @@ std::optional<Breaker::Way> Executor::WayOfAll() const {
   return way;
 }
 
-void Executor::PauseAndTell(const ServedModel& model, Nanos pause, const Status& status) {
-  parts_.probe.OnModelPaused(model.slot, true);
+void Executor::PauseAndTell(ServedModel& model, Nanos pause, const Status& status) {
+  parts_.probe.OnModelPaused(model.series, true);
   LogEvery(paused_log_, LogLevel::kError, "model_paused",
            "nothing of the model succeeds, or it lacks what may come back: its requests wait",
            {{"model", model.ref().model_id},
@@ -369,18 +348,18 @@ void Executor::GiveBack(std::size_t index) {
   rows_[index] = nullptr;
 }
 
-Outcome& Executor::NextOutcome(const ServedModel& model, std::size_t index) {
+Outcome& Executor::NextOutcome(ServedModel& model, std::size_t index) {
   const RequestRow& row = *rows_[index];
   Outcome& outcome = chunk_->outcomes[outcomes_++];
   outcome.slot = row.record->slot;
   outcome.epoch = row.epoch;
   outcome.seq = row.seq;
   outcome.input_timestamp = row.record->timestamp;
-  outcome.model = model.slot;
+  outcome.model = model.series;
   return outcome;
 }
 
-std::size_t Executor::EncodeResults(const ServedModel& model, Range range) {
+std::size_t Executor::EncodeResults(ServedModel& model, Range range) {
   std::size_t results = 0;
   const MonoTime now = parts_.clock.Now();
   for (std::size_t i = 0; i < range.count; ++i) {
@@ -394,18 +373,37 @@ std::size_t Executor::EncodeResults(const ServedModel& model, Range range) {
       EncodeDead(model, range.first + i, *failure, &outcome);
     } else {
       ++results;
+      if (row.shadowed) NoteForShadow(model, row, outcome);
     }
   }
+  if (!shadowed_.empty()) parts_.shadow->Offer(std::exchange(shadowed_, {}));
   return results;
 }
 
+void Executor::NoteForShadow(const ServedModel& model, const RequestRow& row,
+                             const Outcome& outcome) {
+  const Record& record = *row.record;
+  ShadowRow noted;
+  noted.model_id = model.ref().model_id;
+  noted.key = record.key;
+  noted.has_key = record.has_key;
+  noted.headers = record.headers.block();
+  noted.value = record.value;
+  noted.partition = row.partition;
+  noted.offset = record.offset;
+  noted.timestamp = record.timestamp;
+  noted.result = outcome.record.Value();
+  noted.version = model.ref().version;
+  shadowed_.push_back(std::move(noted));
+}
+
 // Rows from `first` on.
-void Executor::EncodeExpired(const ServedModel& model, std::size_t first) {
+void Executor::EncodeExpired(ServedModel& model, std::size_t first) {
   const WallMillis now = parts_.clock.WallNow();
   if (parts_.delivery.expired == ExpiredOutcome::kResult) {
     encoder_.BeginExpired(model.ref(), now);
     const Range expired{first, rows_.size() - first};
-    parts_.probe.OnExpired(model.slot, EncodeResults(model, expired));
+    parts_.probe.OnExpired(model.series, EncodeResults(model, expired));
     return;
   }
   for (std::size_t i = first; i < rows_.size(); ++i) {
@@ -420,7 +418,7 @@ void Executor::EncodeExpired(const ServedModel& model, std::size_t first) {
   }
 }
 
-void Executor::EncodeFailed(const ServedModel& model, const RowFailure& failure) {
+void Executor::EncodeFailed(ServedModel& model, const RowFailure& failure) {
   const FailureReason reason = failure.status.code() == StatusCode::kDeadlineExceeded
                                    ? FailureReason::kInferenceTimeout
                                    : FailureReason::kInferenceError;
@@ -428,7 +426,7 @@ void Executor::EncodeFailed(const ServedModel& model, const RowFailure& failure)
              &NextOutcome(model, failure.row));
 }
 
-void Executor::EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure,
+void Executor::EncodeDead(ServedModel& model, std::size_t index, const Failure& failure,
                           Outcome* outcome) {
   const RequestRow& row = *rows_[index];
   DeadLetterContext context;
@@ -440,11 +438,11 @@ void Executor::EncodeDead(const ServedModel& model, std::size_t index, const Fai
   context.now = parts_.clock.WallNow();
   const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
   EncodeDeadLetter(origin, failure, context, *chunk_, &outcome->record);
-  parts_.probe.OnDeadLetter(failure.reason, model.ref().model_id);
+  parts_.probe.OnDeadLetter(failure.reason, model.ref().model_id, model.series);
 }
 
 // Rows of one poll share their times.
-void Executor::ObserveTimes(ModelSlot model, MonoTime started, MonoTime done, std::size_t run) {
+void Executor::ObserveTimes(SeriesSlot model, MonoTime started, MonoTime done, std::size_t run) {
   for (std::size_t i = 0; i < run;) {
     if (rows_[i] == nullptr) {
       ++i;

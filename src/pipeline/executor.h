@@ -4,8 +4,8 @@
 // their mates results, all in one chunk of outcomes. Some failures may pass: for want of memory, or
 // while nothing of the model succeeds (Breaker). Those rows go back to the queue, up to
 // retry.max_attempts runs each, and the model is paused. Rows whose deadline has passed are not
-// run; they become dead letters of the same chunk. Each executor has its own Runner for each model,
-// so nothing is shared while a batch runs.
+// run; they become dead letters of the same chunk. Each executor has its own Runner in each
+// ServedModel, so nothing is shared while a batch runs.
 #pragma once
 
 #include <atomic>
@@ -23,11 +23,9 @@ namespace millrace {
 
 class Executor {
  public:
-  explicit Executor(WorkerParts& parts);
+  // `index`: of its runners in each ServedModel.
+  Executor(WorkerParts& parts, std::size_t index);
 
-  // Makes a Runner for every model there is; one that comes later gets its own with its first
-  // batch. Before Run, on any one thread.
-  Status Prepare();
   // Takes batches until the queue is stopped and empty. On the executor's thread.
   void Run();
   // Ends a run in progress; its batch and all later ones are dropped without outcomes. Call again
@@ -50,26 +48,26 @@ class Executor {
     Status status;
   };
 
-  Result<Runner*> RunnerOf(const ServedModel& model);
   void RunBatch(DispatchedBatch& batch);
   // Whether the model fails even with what it ran when it was loaded. Then it is paused, and the
   // whole batch goes back. REQUIRES: no row of the batch has a result.
-  bool RefuseUnsound(const ServedModel& model);
+  bool RefuseUnsound(ServedModel& model);
   // Runs the first `count` rows and encodes the results; failures_ has the rest.
-  void RunRows(const ServedModel& model, std::size_t count);
+  void RunRows(ServedModel& model, std::size_t count);
   // Of the first `count` rows.
   void AddRanges(const RowLayout& layout, std::size_t count);
-  Status RunRange(const ServedModel& model, Range range);
+  Status RunRange(ServedModel& model, Range range);
   // Of the first `run` rows moves those that are suspected of a crash to the end, each to be run
   // alone; how many run together.
   std::size_t SuspectsLast(std::size_t run);
   // The run, watched, and with its rows in the crash journal while it lasts. `stopped`: for its
   // time.
-  Status RunJournaled(const ServedModel& model, Runner& runner, Range range, bool* stopped);
+  Status RunJournaled(ServedModel& model, Runner& runner, Range range, bool* stopped);
   void GiveUp(std::span<const Range> ranges, const Status& status);
-  Status Gather(const ServedModel& model, Range range, Runner& runner);
+  Status Gather(ServedModel& model, Range range, Runner& runner);
+  void NoteForShadow(const ServedModel& model, const RequestRow& row, const Outcome& outcome);
   // How many have a result; the others were too large.
-  std::size_t EncodeResults(const ServedModel& model, Range range);
+  std::size_t EncodeResults(ServedModel& model, Range range);
 
   enum class Paused : std::uint8_t {
     kNo,       // Every failed row is answered.
@@ -77,25 +75,24 @@ class Executor {
     kWhole,    // Every failed row goes back.
   };
   // Tells the breaker how the batch ended. Answers the rows in failures_, or gives them back.
-  void SettleFailures(const ServedModel& model);
+  void SettleFailures(ServedModel& model);
   // Whether the batch's failures call for a pause of the model, which is then begun.
-  Paused PauseFor(const ServedModel& model);
+  Paused PauseFor(ServedModel& model);
   std::optional<Breaker::Way> WayOfAll() const;
-  void PauseAndTell(const ServedModel& model, Nanos pause, const Status& status);
+  void PauseAndTell(ServedModel& model, Nanos pause, const Status& status);
   void GiveBack(std::size_t index);
 
-  void EncodeExpired(const ServedModel& model, std::size_t first);
-  void EncodeFailed(const ServedModel& model, const RowFailure& failure);
-  void EncodeDead(const ServedModel& model, std::size_t index, const Failure& failure,
+  void EncodeExpired(ServedModel& model, std::size_t first);
+  void EncodeFailed(ServedModel& model, const RowFailure& failure);
+  void EncodeDead(ServedModel& model, std::size_t index, const Failure& failure,
                   Outcome* outcome);
-  Outcome& NextOutcome(const ServedModel& model, std::size_t index);
-  void ObserveTimes(ModelSlot model, MonoTime started, MonoTime done, std::size_t run);
+  Outcome& NextOutcome(ServedModel& model, std::size_t index);
+  void ObserveTimes(SeriesSlot model, MonoTime started, MonoTime done, std::size_t run);
   void ReleaseRows();
 
   WorkerParts& parts_;
-  std::vector<std::unique_ptr<Runner>> runners_;  // By ModelSlot; null: not made yet.
-  std::unique_ptr<CrashJournal::Place> place_;    // Null without a journal.
-  std::vector<CrashJournal::Model> journaled_;    // By ModelSlot; empty without a journal.
+  const std::size_t index_;
+  std::unique_ptr<CrashJournal::Place> place_;  // Null without a journal.
   std::atomic<bool> abandoned_{false};
   RunWatch watch_;
   ResultEncoder encoder_;
@@ -107,6 +104,7 @@ class Executor {
   std::vector<Range> ranges_;         // To be run, each once; halves join at the end.
   std::vector<RowFailure> failures_;  // Rows that failed alone.
   std::vector<RequestRow*> returned_;
+  std::vector<ShadowRow> shadowed_;
   std::unique_ptr<OutcomeChunk> chunk_;
   std::size_t outcomes_ = 0;  // Of the chunk, in use.
   BatchTimes times_;

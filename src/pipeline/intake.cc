@@ -73,7 +73,12 @@ Status Intake::PollOnce() {
   constexpr Millis kPollWait{100};
   ApplyHolds();
   ForgetAnsweredSuspects();
-  if (const bool arrived = index_.Refresh(); !waiting_.empty()) SettleWaiting(arrived);
+  const bool changed = index_.Refresh();
+  if (changed) {
+    last_route_ = nullptr;
+    last_model_id_.clear();
+  }
+  if (!waiting_.empty()) SettleWaiting(changed);
   std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
   if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
@@ -126,10 +131,13 @@ bool Intake::Settle(RequestBlock* block, std::size_t i) {
     return true;
   }
   if (row.model == kNoModel) {
-    const MonoTime until = block->polled_at + parts_.allow_missing_for;
+    const bool asleep = last_route_ != nullptr && last_route_->asleep;
+    const MonoTime until =
+        asleep ? MonoTime::max() : block->polled_at + parts_.allow_missing_for;
     waiting_.push_back({block, i, until});
+    waiting_until_ = std::min(waiting_until_, until);
     waiting_rows_.store(waiting_.size(), std::memory_order_relaxed);
-    parts_.arrivals.Want(row.request.model_id, until);
+    if (parts_.seeker != nullptr) parts_.seeker->Want(row.request.model_id, until);
   } else {
     admitted_.push_back(&row);
   }
@@ -144,8 +152,9 @@ void Intake::Dispatch(MonoTime now) {
 
 void Intake::SettleWaiting(bool arrived) {
   const MonoTime now = parts_.clock.Now();
-  if (!arrived && now < waiting_.front().until) return;
+  if (!arrived && now < waiting_until_) return;
   std::vector<WaitingRow> rows = std::exchange(waiting_, {});
+  waiting_until_ = MonoTime::max();
   admitted_.clear();
   most_dead_letters_ = rows.size();
   std::vector<RequestBlock*> settled;
@@ -163,44 +172,72 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
   RequestRow& row = block->rows[i];
   const Record& record = *row.record;
   if (auto failure = decoder_.Begin(record, block->strings, &row.request)) return failure;
-  if (last_model_ == nullptr || last_model_->ref().model_id != row.request.model_id) {
-    last_model_ = index_.Find(row.request.model_id);
-  }
-  if (last_model_ == nullptr) {
-    const bool may_come = parts_.allow_missing_for > Millis(0) && !give_up_waiting_;
-    if (may_come && IsValidModelId(row.request.model_id)) return std::nullopt;
-    std::string detail = "model '" + std::string(row.request.model_id) +
-                         "' is not in the repository of this worker; see `millrace models list`";
-    if (give_up_waiting_) {
-      detail += fmt::format("; it had not come after {} ms (repository.allow_missing_for)",
-                            parts_.allow_missing_for.count());
+  if (auto failure = FindModel(record, row.request.model_id)) return failure;
+  if (row_model_ == nullptr) return std::nullopt;
+  auto failure = DecodeFor(*row_model_, block, row);
+  const std::string_view version = row.request.model_version;
+  if (!version.empty() && version != row_model_->ref().version) {
+    block->inputs.Undo(row_model_->row_layout().bytes);
+    const ServedModel* const named = last_route_->Named(version);
+    if (named == nullptr) {
+      return Failure{FailureReason::kUnknownModel,
+                     fmt::format("model_version '{}' of model '{}' is not served; version '{}' is",
+                                 version, last_model_id_, row_model_->ref().version)};
     }
-    return Failure{FailureReason::kUnknownModel, std::move(detail)};
-  }
-  const RowLayout& layout = last_model_->row_layout();
-  row.input = block->inputs.Allocate(layout.bytes);
-  auto failure = decoder_.Finish(record, layout, block->strings, &row.request, row.input);
-  if (!failure.has_value() && !row.request.model_version.empty() &&
-      row.request.model_version != last_model_->ref().version) {
-    failure = Failure{FailureReason::kUnknownModel,
-                      "model_version '" + std::string(row.request.model_version) + "' of model '" +
-                          last_model_->ref().model_id + "' is not served; version '" +
-                          last_model_->ref().version + "' is"};
+    row_model_ = named;
+    failure = DecodeFor(*named, block, row);
   }
   if (!failure.has_value() && parts_.journal != nullptr && parts_.journal->suspects() > 0) {
-    failure = JudgeSuspect(*last_model_, row);
+    failure = JudgeSuspect(*row_model_, row);
   }
   if (failure.has_value()) {
-    block->inputs.Undo(layout.bytes);
+    block->inputs.Undo(row_model_->row_layout().bytes);
     return failure;
   }
-  block->outcome_bytes += last_model_->loaded->outcome_bytes;
-  row.model = last_model_->slot;
+  block->outcome_bytes += row_model_->loaded->outcome_bytes;
+  row.model = row_model_->slot;
+  row.shadowed = last_route_->shadowed && parts_.shadow != nullptr;
   row.priority = row.request.priority;
   row.deadline = DeadlineOf(*block, row.request);
   row.tenant = tenants_.Intern(row.request.tenant_id);
   parts_.probe.OnTenant(row.tenant, row.request.tenant_id);
   return std::nullopt;
+}
+
+std::optional<Failure> Intake::FindModel(const Record& record, std::string_view model_id) {
+  if (last_route_ == nullptr || last_model_id_ != model_id) {
+    last_route_ = index_.Find(model_id);
+    last_model_id_ = model_id;
+  }
+  row_model_ = nullptr;
+  if (last_route_ != nullptr) row_model_ = last_route_->Choose(record.key);
+  if (row_model_ != nullptr) return std::nullopt;
+  if (last_route_ != nullptr && last_route_->asleep && parts_.seeker != nullptr) {
+    return std::nullopt;
+  }
+  const bool may_come = parts_.allow_missing_for > Millis(0) && !give_up_waiting_ &&
+                        (last_route_ == nullptr || !last_route_->retired);
+  if (may_come && IsValidModelId(model_id)) return std::nullopt;
+  std::string detail;
+  if (last_route_ != nullptr && !last_route_->absent.empty()) {
+    detail = fmt::format("no version of model '{}' serves: {}", model_id, last_route_->absent);
+  } else {
+    detail = fmt::format(
+        "model '{}' is not in the repository of this worker; see `millrace models list`", model_id);
+  }
+  if (give_up_waiting_) {
+    detail += fmt::format("; it had not come after {} ms (repository.allow_missing_for)",
+                          parts_.allow_missing_for.count());
+  }
+  return Failure{FailureReason::kUnknownModel, std::move(detail)};
+}
+
+// Takes memory for the row that Undo gives back.
+std::optional<Failure> Intake::DecodeFor(const ServedModel& model, RequestBlock* block,
+                                         RequestRow& row) {
+  const RowLayout& layout = model.row_layout();
+  row.input = block->inputs.Allocate(layout.bytes);
+  return decoder_.Finish(*row.record, layout, block->strings, &row.request, row.input);
 }
 
 std::optional<Failure> Intake::JudgeSuspect(const ServedModel& model, RequestRow& row) const {
@@ -246,14 +283,17 @@ void Intake::AddDeadLetter(const RequestRow& row, const Failure& failure) {
   context.consumer_group = parts_.group;
   context.model_id = row.request.model_id;
   if (failure.reason == FailureReason::kModelCrash) {
-    context.model_version = last_model_->ref().version;
+    context.model_version = row_model_->ref().version;
   }
   context.tenant_id = row.request.tenant_id;
   context.now = row.block->polled_wall;
   const RecordOrigin origin{parts_.requests_topic, row.partition, row.record};
   EncodeDeadLetter(origin, failure, context, *dead_letters_, &outcome.record);
   const bool known = index_.Find(row.request.model_id) != nullptr;
-  parts_.probe.OnDeadLetter(failure.reason, known ? row.request.model_id : std::string_view());
+  // What a version refused is counted as that version's.
+  const bool refused = row_model_ != nullptr && row_model_->ref().model_id == row.request.model_id;
+  parts_.probe.OnDeadLetter(failure.reason, known ? row.request.model_id : std::string_view(),
+                            refused ? row_model_->series : Probe::kNoSeries);
 }
 
 void Intake::ApplyHolds() {

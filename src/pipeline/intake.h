@@ -21,12 +21,13 @@
 #include "pipeline/crash_journal.h"
 #include "pipeline/dispatch_queue.h"
 #include "pipeline/ledger.h"
-#include "pipeline/model_arrivals.h"
+#include "pipeline/model_seeker.h"
 #include "pipeline/model_table.h"
 #include "pipeline/options.h"
 #include "pipeline/outcome.h"
 #include "pipeline/probe.h"
 #include "pipeline/request_block.h"
+#include "pipeline/shadow.h"
 #include "telemetry/log.h"
 #include "transport/source.h"
 
@@ -42,14 +43,15 @@ struct WorkerParts {
   const CodecLimits limits;
   const std::size_t poll_bytes;    // Of the records of one poll.
   const Millis allow_missing_for;  // 0: unknown models are dead letters at once.
-  const ModelTable& models;
-  ModelArrivals& arrivals;
+  ModelTable& models;
+  ModelSeeker* const seeker;  // Null: nobody looks for models that are not there.
   Probe& probe;
   RequestBlockPool& blocks;
   OutcomeChunkPool& chunks;
   DispatchQueue& queue;
   Ledger& ledger;
   CrashJournal* const journal = nullptr;  // Null: nobody keeps one.
+  Shadow* const shadow = nullptr;         // Null: no version can shadow another.
 };
 
 class Intake final : public Source::Listener {
@@ -93,6 +95,11 @@ class Intake final : public Source::Listener {
   bool Settle(RequestBlock* block, std::size_t i);
   // Without a failure the row can be run, or it has no model (kNoModel) and waits for one.
   std::optional<Failure> DecodeRow(RequestBlock* block, std::size_t i);
+  // The same for a row whose model is known.
+  std::optional<Failure> DecodeFor(const ServedModel& model, RequestBlock* block, RequestRow& row);
+  // Finds what the request that was begun is for: sets row_model_. Nothing found and no failure:
+  // the request may wait for its model.
+  std::optional<Failure> FindModel(const Record& record, std::string_view model_id);
   // Looks up what crashed the process before: it runs alone, or never again.
   std::optional<Failure> JudgeSuspect(const ServedModel& model, RequestRow& row) const;
   // Rows whose model has arrived are decoded, those that have waited long enough become dead
@@ -117,7 +124,10 @@ class Intake final : public Source::Listener {
   std::unique_ptr<OutcomeChunk> dead_letters_;
   std::size_t most_dead_letters_ = 0;  // Of the rows at hand: their addresses must stay.
   ModelIndex index_;
-  const ServedModel* last_model_ = nullptr;  // Records of one model tend to come together.
+  // Records of one model tend to come together.
+  const ModelRoute* last_route_ = nullptr;
+  std::string last_model_id_;
+  const ServedModel* row_model_ = nullptr;  // Of the row at hand; null: none is known.
 
   MonoTime suspects_checked_{};
   struct WaitingRow {
@@ -125,7 +135,8 @@ class Intake final : public Source::Listener {
     std::size_t row = 0;
     MonoTime until;
   };
-  std::vector<WaitingRow> waiting_;  // For their model; until never goes down.
+  std::vector<WaitingRow> waiting_;  // For their model.
+  MonoTime waiting_until_ = MonoTime::max();  // The first of them.
   std::atomic<std::size_t> waiting_rows_{0};
   bool give_up_waiting_ = false;  // For the rows at hand.
 

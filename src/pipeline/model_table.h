@@ -1,11 +1,16 @@
-// ModelTable: the models this worker serves, by id and by slot. Tenants: names to dense slots.
+// ModelTable: the versions a worker serves, by slot, and where the requests of each model go.
+// Tenants: names to dense slots.
 //
-// Models are only ever added, by one thread at a time; slots are dense from 0 in that order, and a
-// ServedModel stays where it is. Any thread reads. The tenant table belongs to the intake thread.
+// A version is put in by whoever loads models (ServingSet), one thread at a time. Requests find it
+// once a route leads to it; the intake takes in new routes between two polls, so that no poll is
+// decoded half for one version and half for the next. A version is taken out when the intake knows
+// routes that no longer lead to it and none of its rows is anywhere. The tenant table belongs to
+// the intake thread.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,67 +20,112 @@
 #include "base/string_hash.h"
 #include "base/strong.h"
 #include "models/repository.h"
+#include "pipeline/crash_journal.h"
 #include "scheduler/scheduler.h"
 
 namespace millrace {
 
-// A model with how it is to be run.
+// A model version with how it is to be run.
 struct ModelToServe {
   std::shared_ptr<const LoadedModel> loaded;
   BatchPolicy policy;
-  Millis run_limit{0};  // 0: a run may take for ever.
-};
-
-struct ServedModel : ModelToServe {
-  ModelSlot slot;
+  Millis run_limit{0};        // 0: a run may take for ever.
+  std::size_t footprint = 0;  // Bytes that it is expected to hold while it is loaded.
+  bool pinned = false;        // Is not unloaded to make room for others.
 
   const ModelRef& ref() const { return loaded->ref; }
   const RowLayout& row_layout() const { return loaded->session->row_layout(); }
+};
+
+// One in its place in the worker.
+struct ServedModel : ModelToServe {
+  ModelSlot slot;
+  SeriesSlot series;
+  CrashJournal::Model journaled;  // Empty without a journal.
+  // By executor, each its own; null: not made yet.
+  std::vector<std::unique_ptr<Runner>> runners;
+
+  // The runner of this executor, made when it is first wanted. On the executor's thread, or before
+  // a route leads here.
+  Result<Runner*> RunnerOf(std::size_t executor);
+};
+
+// Where the requests of one model go. The versions stay the table's.
+struct ModelRoute {
+  // Of 10,000 keys.
+  static constexpr std::uint32_t kWhole = 10'000;
+
+  ServedModel* stable = nullptr;    // Null: no version serves.
+  ServedModel* canary = nullptr;    // For some of the keys; null: for none.
+  std::uint32_t canary_keys = 0;    // Of kWhole.
+  std::vector<ServedModel*> named;  // For requests that name their version, besides those two.
+  bool asleep = false;              // Its version is loaded when requests wait for it.
+  bool shadowed = false;            // A version runs beside these, for comparison.
+  bool retired = false;             // No version is to serve: requests do not wait for one.
+  std::string absent;               // Why no version serves, for people; empty: not known.
+
+  // The version for requests with this key: the same for a key as long as there is a canary, and
+  // for all that a smaller share had when the share grows. Null: none serves.
+  ServedModel* Choose(std::string_view key) const;
+  // The version that a request names; null: it does not serve.
+  ServedModel* Named(std::string_view version) const;
 };
 
 class ModelTable {
  public:
   // Models of one worker.
   static constexpr std::size_t kMaxModels = 1024;
+  // And versions of them at a time: while one takes over from another both are there.
+  static constexpr std::size_t kMaxVersions = 2 * kMaxModels;
 
-  ModelTable() : state_(std::make_unique<State>()) {}
+  ModelTable() : slots_(kMaxVersions) {}
+  ModelTable(const ModelTable&) = delete;
+  ModelTable& operator=(const ModelTable&) = delete;
 
-  // REQUIRES: no model of this id yet, and fewer than kMaxModels.
-  const ServedModel& Add(ModelToServe model);
-  // Takes a lock: for set-up and reports. ModelIndex is for the data plane.
-  const ServedModel* Find(std::string_view model_id) const;
-  const ServedModel& at(ModelSlot slot) const { return *state_->models[slot.index()]; }
-  // How many there are; at() has all slots below.
-  std::size_t size() const { return state_->count.load(std::memory_order_acquire); }
-  std::vector<const ServedModel*> models() const;
+  // REQUIRES: the version's slot is free, and below kMaxVersions.
+  ServedModel& Add(std::unique_ptr<ServedModel> model);
+  // REQUIRES: nobody uses it. A report may still hold it for a moment.
+  void Remove(ModelSlot slot);
+  // REQUIRES: the slot is taken, and the caller holds a row of it or is who adds and removes.
+  ServedModel& at(ModelSlot slot) const { return *slots_[slot.index()]; }
+
+  // Leads requests of the model from the next poll on. A route without stable and canary still says
+  // that the model is known.
+  void SetRoute(const std::string& model_id, ModelRoute route);
+  void DropRoute(const std::string& model_id);
+  // The intake uses the routes as they are now, and none of those before.
+  bool RoutesTaken() const;
+
+  // For reports; any thread.
+  std::vector<std::shared_ptr<const ServedModel>> versions() const;
+  std::size_t size() const;  // Versions.
 
  private:
-  struct State {
-    State() { models.reserve(kMaxModels); }  // Never reallocated: at() takes no lock.
-    std::vector<std::unique_ptr<const ServedModel>> models;
-    std::atomic<std::size_t> count{0};
-    mutable std::mutex mutex;
-    StringMap<ModelSlot> by_id;  // Guarded by mutex.
-  };
+  friend class ModelIndex;
 
-  std::unique_ptr<State> state_;  // So that a table can be moved until it is shared.
+  std::vector<std::shared_ptr<ServedModel>> slots_;  // Its size never changes.
+  std::atomic<std::uint64_t> generation_{1};
+  std::atomic<std::uint64_t> taken_{0};
+  mutable std::mutex mutex_;
+  StringMap<ModelRoute> routes_;  // Guarded by mutex_.
 };
 
-// One thread's own index of a ModelTable.
+// The intake's own copy of the routes.
 class ModelIndex {
  public:
-  explicit ModelIndex(const ModelTable& table) : table_(table) {}
-  // Takes in what was added since; once a poll. True if anything was.
+  explicit ModelIndex(ModelTable& table) : table_(table) {}
+  // Takes in what was set since; once a poll, while no row waits to be admitted. True if anything
+  // was: what Find returned before is gone.
   bool Refresh();
-  const ServedModel* Find(std::string_view model_id) const {
-    const auto found = by_id_.find(model_id);
-    return found == by_id_.end() ? nullptr : found->second;
+  const ModelRoute* Find(std::string_view model_id) const {
+    const auto found = routes_.find(model_id);
+    return found == routes_.end() ? nullptr : &found->second;
   }
 
  private:
-  const ModelTable& table_;
-  std::size_t known_ = 0;
-  StringMap<const ServedModel*> by_id_;
+  ModelTable& table_;
+  std::uint64_t known_ = 0;
+  StringMap<ModelRoute> routes_;
 };
 
 class TenantTable {

@@ -21,7 +21,7 @@ struct Outcome {
   OutputRecord record;
   OutcomeChunk* owner = nullptr;
   WallMillis input_timestamp = 0;  // Of the request's record, for end-to-end time.
-  ModelSlot model{-1};             // -1: never got as far as a model.
+  SeriesSlot model{-1};            // -1: never got as far as a model.
   PartitionSlot slot;
   Epoch epoch;
   std::uint64_t seq = 0;  // In its partition's OffsetTracker.

@@ -1,7 +1,6 @@
 #include "pipeline/probe.h"
 
 #include "base/check.h"
-#include "pipeline/model_table.h"
 
 namespace millrace {
 namespace {
@@ -22,7 +21,7 @@ std::uint64_t Count(Nanos time) { return static_cast<std::uint64_t>(time.count()
 Probe::Probe(MetricRegistry& registry, const std::string& requests_topic,
              const std::string& results_topic, const std::string& dlq_topic)
     : registry_(registry) {
-  models_.reserve(ModelTable::kMaxModels);
+  models_.reserve(kMaxVersionSeries);
   constexpr std::string_view kProduced = "millrace_records_produced_total";
   constexpr std::string_view kProducedHelp = "Records committed to a topic.";
   consumed_ = registry.GetCounter("millrace_records_consumed_total", "Records read from a topic.",
@@ -51,11 +50,24 @@ Probe::Probe(MetricRegistry& registry, const std::string& requests_topic,
                                         {{"model", ""}, {"version", ""}, {"stage", "commit"}});
 }
 
-void Probe::AddModel(const LoadedModel& loaded) {
+SeriesSlot Probe::AddModel(const LoadedModel& loaded) {
   const std::string& id = loaded.ref.model_id;
-  const std::string& version = loaded.ref.version;
+  registry_
+      .GetHistogram("millrace_model_load_duration_seconds",
+                    "Time to read, load and warm a model version.", DurationHistogram(),
+                    {{"model", id}})
+      ->Observe(Count(loaded.load_time));
+  const bool full = models_.size() + 1 >= models_.capacity();
+  const std::string version = full ? std::string(kOtherSeries) : loaded.ref.version;
+  for (std::size_t i = 0; i < models_.size(); ++i) {
+    if (models_[i].id == id && models_[i].version == version) {
+      return SeriesSlot(static_cast<std::int32_t>(i));
+    }
+  }
+  if (models_.size() == models_.capacity()) return SeriesSlot(0);
   ModelSeries model;
   model.id = id;
+  model.version = version;
   const auto requests = [&](const char* outcome) {
     return registry_.GetCounter(kRequests, kRequestsHelp,
                                 {{"model", id}, {"version", version}, {"outcome", outcome}});
@@ -81,14 +93,6 @@ void Probe::AddModel(const LoadedModel& loaded) {
         "millrace_batches_total", "Batches, by why they were closed.",
         {{"model", id}, {"close_reason", CloseReasonName(static_cast<CloseReason>(i))}});
   }
-  const auto state = [&](const char* name) {
-    return registry_.GetGauge("millrace_model_state", "1 for the state a model version is in.",
-                              {{"model", id}, {"version", version}, {"state", name}});
-  };
-  model.serving = state("serving");
-  model.serving->Set(1);
-  model.failed = state("failed");
-  model.failed->Set(0);
   model.runs = registry_.GetCounter(
       "millrace_model_runs_total",
       "Runs of a model: one for each batch, and those that find the failing rows of one.",
@@ -96,14 +100,28 @@ void Probe::AddModel(const LoadedModel& loaded) {
   model.returned =
       registry_.GetCounter("millrace_retries_total",
                            "Runs of requests that failed and will be repeated.", {{"model", id}});
-  registry_
-      .GetHistogram("millrace_model_load_duration_seconds",
-                    "Time to read, load and warm a model version.", DurationHistogram(),
-                    {{"model", id}})
-      ->Observe(Count(loaded.load_time));
-  MILLRACE_CHECK(models_.size() < models_.capacity());
   models_.push_back(std::move(model));
-  model_count_.store(models_.size(), std::memory_order_release);
+  return SeriesSlot(static_cast<std::int32_t>(models_.size()) - 1);
+}
+
+void Probe::OnModelState(const std::string& model_id, const std::string& version,
+                         ModelState state) {
+  for (std::size_t i = 0; i < kModelStates; ++i) {
+    const auto other = static_cast<ModelState>(i);
+    registry_
+        .GetGauge("millrace_model_state", "1 for the state a model version is in.",
+                  {{"model", model_id},
+                   {"version", version},
+                   {"state", std::string(ModelStateName(other))}})
+        ->Set(other == state ? 1 : 0);
+  }
+}
+
+void Probe::OnModelLoad(const std::string& model_id, bool ok) {
+  registry_
+      .GetCounter("millrace_model_loads_total", "Versions that were to be loaded, by result.",
+                  {{"model", model_id}, {"result", ok ? "ok" : "failed"}})
+      ->Add();
 }
 
 void Probe::OnPolled(std::size_t records, Nanos decode_time) {
@@ -129,7 +147,7 @@ void Probe::OnRebalance(std::size_t assigned) {
   assigned_->Set(static_cast<double>(assigned));
 }
 
-void Probe::OnBatch(ModelSlot slot, CloseReason reason, std::size_t rows, const BatchTimes& times) {
+void Probe::OnBatch(SeriesSlot slot, CloseReason reason, std::size_t rows, const BatchTimes& times) {
   MILLRACE_DCHECK(slot.index() < models_.size());
   ModelSeries& model = models_[slot.index()];
   model.batches[static_cast<std::size_t>(reason)]->Add();
@@ -141,9 +159,9 @@ void Probe::OnBatch(ModelSlot slot, CloseReason reason, std::size_t rows, const 
   encode_time_->Add(Count(times.encode));
 }
 
-void Probe::OnResults(ModelSlot slot, std::size_t count) { models_[slot.index()].ok->Add(count); }
+void Probe::OnResults(SeriesSlot slot, std::size_t count) { models_[slot.index()].ok->Add(count); }
 
-void Probe::OnRowTimes(ModelSlot slot, Nanos queued, Nanos total, std::size_t rows) {
+void Probe::OnRowTimes(SeriesSlot slot, Nanos queued, Nanos total, std::size_t rows) {
   ModelSeries& model = models_[slot.index()];
   model.queue->ObserveN(Count(queued), rows);
   model.total->ObserveN(Count(total), rows);
@@ -156,38 +174,34 @@ void Probe::OnUnanswered(std::size_t requests) {
       ->Add(requests);
 }
 
-void Probe::OnExpired(ModelSlot slot, std::size_t count) {
+void Probe::OnExpired(SeriesSlot slot, std::size_t count) {
   models_[slot.index()].expired->Add(count);
 }
 
-void Probe::OnModelPaused(ModelSlot slot, bool paused) {
+void Probe::OnModelPaused(SeriesSlot slot, bool paused) {
   const ModelSeries& model = models_[slot.index()];
-  model.serving->Set(paused ? 0 : 1);
-  model.failed->Set(paused ? 1 : 0);
+  OnModelState(model.id, model.version, paused ? ModelState::kFailed : ModelState::kServing);
 }
 
-void Probe::OnReturned(ModelSlot slot, std::size_t rows) {
+void Probe::OnReturned(SeriesSlot slot, std::size_t rows) {
   models_[slot.index()].returned->Add(rows);
 }
 
 // Dead letters are rare next to results; finding the series by name is fine.
-void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id) {
+void Probe::OnDeadLetter(FailureReason reason, std::string_view model_id, SeriesSlot model) {
   registry_
       .GetCounter(
           kDeadLetters, kDeadLettersHelp,
           {{"reason", std::string(FailureReasonName(reason))}, {"model", std::string(model_id)}})
       ->Add();
-  const std::size_t count = model_count_.load(std::memory_order_acquire);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (models_[i].id == model_id) models_[i].dead_letter->Add();
-  }
+  if (model != kNoSeries) models_[model.index()].dead_letter->Add();
 }
 
 void Probe::OnCommit(const std::vector<const Outcome*>& outcomes, WallMillis now, Nanos duration) {
   std::size_t results = 0;
   for (const Outcome* outcome : outcomes) {
     if (outcome->record.topic == OutputTopic::kResults) ++results;
-    if (outcome->model.value() < 0 || outcome->input_timestamp <= 0) continue;
+    if (outcome->model == kNoSeries || outcome->input_timestamp <= 0) continue;
     const WallMillis elapsed = std::max<WallMillis>(0, now - outcome->input_timestamp);
     models_[outcome->model.index()].end_to_end->Observe(static_cast<std::uint64_t>(elapsed) *
                                                         1'000'000);

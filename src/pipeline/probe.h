@@ -5,7 +5,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,6 +17,7 @@
 #include "scheduler/scheduler.h"
 #include "telemetry/metrics.h"
 #include "types/failure.h"
+#include "types/model_event.h"
 
 namespace millrace {
 
@@ -33,12 +33,19 @@ class Probe {
  public:
   // Labels of tenants beyond this many are __other__.
   static constexpr std::size_t kMaxTenantSeries = 50;
+  // And those of versions; a worker that has swapped more is an old one.
+  static constexpr std::size_t kMaxVersionSeries = 4096;
 
   Probe(MetricRegistry& registry, const std::string& requests_topic,
         const std::string& results_topic, const std::string& dlq_topic);
 
-  // One thread at a time; slots in order. Before the slot is handed to anyone else.
-  void AddModel(const LoadedModel& model);
+  // The series of this version: those it had if it served before. One thread at a time, with the
+  // two after it.
+  SeriesSlot AddModel(const LoadedModel& model);
+  // The one state of a version, until it is told another one.
+  void OnModelState(const std::string& model_id, const std::string& version, ModelState state);
+  // A version was to be loaded.
+  void OnModelLoad(const std::string& model_id, bool ok);
 
   // --- Intake thread ---
   void OnPolled(std::size_t records, Nanos decode_time);
@@ -46,19 +53,21 @@ class Probe {
   void OnRebalance(std::size_t assigned);
 
   // --- Executors, once per batch ---
-  void OnBatch(ModelSlot model, CloseReason reason, std::size_t rows, const BatchTimes& times);
-  void OnResults(ModelSlot model, std::size_t count);
+  void OnBatch(SeriesSlot model, CloseReason reason, std::size_t rows, const BatchTimes& times);
+  void OnResults(SeriesSlot model, std::size_t count);
   // Requests that were not run and whose result says so.
-  void OnExpired(ModelSlot model, std::size_t count);
-  void OnModelPaused(ModelSlot model, bool paused);
+  void OnExpired(SeriesSlot model, std::size_t count);
+  void OnModelPaused(SeriesSlot model, bool paused);
   // Rows that go back to be run again.
-  void OnReturned(ModelSlot model, std::size_t rows);
+  void OnReturned(SeriesSlot model, std::size_t rows);
   // Time a row waited for its batch and from poll to its encoded outcome; `rows` share it.
-  void OnRowTimes(ModelSlot model, Nanos queued, Nanos total, std::size_t rows);
+  void OnRowTimes(SeriesSlot model, Nanos queued, Nanos total, std::size_t rows);
 
   // --- Any thread ---
-  // `model_id` empty: not known, or not one of ours (labels stay bounded).
-  void OnDeadLetter(FailureReason reason, std::string_view model_id);
+  // `model_id` empty: not known, or not one of ours (labels stay bounded). `model`: of the version
+  // that it was for; kNoSeries when it never got as far as one.
+  static constexpr SeriesSlot kNoSeries{-1};
+  void OnDeadLetter(FailureReason reason, std::string_view model_id, SeriesSlot model);
   // At most once: requests that nobody will answer any more, or whose outcome may be missing.
   void OnUnanswered(std::size_t requests);
 
@@ -71,6 +80,7 @@ class Probe {
  private:
   struct ModelSeries {
     std::string id;
+    std::string version;
     Counter* ok = nullptr;
     Counter* dead_letter = nullptr;
     Counter* expired = nullptr;
@@ -81,14 +91,11 @@ class Probe {
     Histogram* rows = nullptr;
     Counter* returned = nullptr;
     Counter* runs = nullptr;
-    Gauge* serving = nullptr;
-    Gauge* failed = nullptr;
     std::array<Counter*, kCloseReasons> batches{};
   };
 
   MetricRegistry& registry_;
-  std::vector<ModelSeries> models_;  // By ModelSlot; never reallocated.
-  std::atomic<std::size_t> model_count_{0};
+  std::vector<ModelSeries> models_;  // By SeriesSlot; never reallocated.
   std::vector<Counter*> tenants_;  // By TenantSlot; intake thread only.
   std::size_t tenant_series_ = 0;
   Counter* consumed_;

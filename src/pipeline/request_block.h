@@ -39,6 +39,7 @@ struct RequestRow : QueuedRow {
   Epoch epoch;
   std::uint64_t seq = 0;
   std::int32_t suspect = -1;  // In the crash journal: it runs alone.
+  bool shadowed = false;      // A shadow runs it, too.
 };
 
 struct RequestBlock {

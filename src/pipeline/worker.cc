@@ -35,17 +35,15 @@ DeliveryOptions Resolved(DeliveryOptions delivery, const WorkerLog& log) {
 }
 
 // How often running models are looked at: often enough to end a run within an eighth of its limit
-// too late, seldom enough to cost nothing. 0: none has a limit.
-Nanos WatchPeriod(const ModelTable& models, bool more_may_come) {
+// too late, seldom enough to cost nothing.
+Nanos WatchPeriod(const ModelTable& models) {
   constexpr Nanos kShortest = Millis(5);
   constexpr Nanos kLongest = Millis(1'000);
-  Nanos shortest(0);
-  for (const ServedModel* model : models.models()) {
-    const Nanos limit = model->run_limit;
-    if (limit > Nanos(0) && (shortest == Nanos(0) || limit < shortest)) shortest = limit;
+  Nanos period = kLongest;
+  for (const auto& model : models.versions()) {
+    if (model->run_limit > Millis(0)) period = std::min<Nanos>(period, model->run_limit / 8);
   }
-  if (shortest == Nanos(0)) return more_may_come ? kLongest : shortest;
-  return std::clamp(shortest / 8, kShortest, kLongest);
+  return std::max(period, kShortest);
 }
 
 }  // namespace
@@ -78,11 +76,10 @@ const char* WorkerStateName(WorkerState state) {
 }
 
 Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry,
-               WorkerLog log, ModelTable models, ModelFinder finder)
+               WorkerLog log, ModelSeeker* seeker)
     : options_(options),
       clock_(clock),
       log_(std::move(log)),
-      models_(std::move(models)),
       probe_(registry, options.topics.requests, options.topics.results, options.topics.dlq),
       blocks_(options.memory.kept_request_bytes),
       chunks_(options.memory.kept_outcome_bytes),
@@ -90,8 +87,9 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              options.fairness.default_weight, options.retry),
       ledger_(Resolved(options.delivery, log_), clock, chunks_,
               {&blocks_, options.memory.in_flight_bytes}),
-      arrivals_(clock, std::move(finder),
-                [this](ModelToServe model) { OnModelArrived(std::move(model)); }),
+      serving_({static_cast<std::size_t>(ExecutorThreads(options.executor)),
+                options.journal != nullptr},
+               models_, queue_, probe_),
       parts_{clock,
              options.group,
              options.topics.requests,
@@ -101,16 +99,16 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              options.memory.poll_bytes,
              options.allow_missing_for,
              models_,
-             arrivals_,
+             seeker,
              probe_,
              blocks_,
              chunks_,
              queue_,
              ledger_,
-             options.journal},
+             options.journal,
+             options.shadow},
       intake_(parts_, *log_.source, *log_.committer),
       commits_(parts_, *log_.committer) {
-  for (const ServedModel* model : models_.models()) AddModel(*model);
   for (const auto& [id, tenant] : options_.tenants) {
     // Whoever finds no slot of its own shares one, whose weight is not its to set.
     const TenantSlot slot = intake_.AddTenant(id);
@@ -118,24 +116,17 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
   }
 }
 
-void Worker::AddModel(const ServedModel& model) {
-  probe_.AddModel(*model.loaded);
-  const ModelSlot slot = queue_.AddModel(model.policy);
-  MILLRACE_CHECK(slot == model.slot);
-}
-
-// The intake finds it at its next poll. Until then nobody but this thread uses its slot.
-void Worker::OnModelArrived(ModelToServe model) {
-  if (models_.Find(model.loaded->ref.model_id) != nullptr) return;
-  if (models_.size() >= ModelTable::kMaxModels) {
-    LogEvent(LogLevel::kError, "too_many_models", "this worker takes no further model",
-             {{"model", model.loaded->ref.model_id}, {"limit", ModelTable::kMaxModels}});
-    return;
+Status Worker::Serve(std::vector<ModelToServe> models) {
+  for (ModelToServe& model : models) {
+    const std::string id = model.ref().model_id;
+    Result<ServedModel*> served = serving_.Add(std::move(model));
+    if (!served.ok()) return served.status();
+    ModelRoute route;
+    route.stable = *served;
+    serving_.SetRoute(id, std::move(route));
+    probe_.OnModelState(id, (*served)->ref().version, ModelState::kServing);
   }
-  probe_.AddModel(*model.loaded);
-  const ModelSlot slot = queue_.AddModel(model.policy);
-  const ServedModel& added = models_.Add(std::move(model));
-  MILLRACE_CHECK(added.slot == slot);
+  return Status::Ok();
 }
 
 Worker::~Worker() {
@@ -147,8 +138,7 @@ Worker::~Worker() {
 Status Worker::Start() {
   const int executors = ExecutorThreads(options_.executor);
   for (int i = 0; i < executors; ++i) {
-    executors_.push_back(std::make_unique<Executor>(parts_));
-    MILLRACE_RETURN_IF_ERROR(executors_.back()->Prepare());
+    executors_.push_back(std::make_unique<Executor>(parts_, static_cast<std::size_t>(i)));
   }
   for (int i = 0; i < executors; ++i) {
     executors_running_.fetch_add(1);
@@ -159,11 +149,7 @@ Status Worker::Start() {
       executors_running_.fetch_sub(1);
     });
   }
-  if (const Nanos period = WatchPeriod(models_, options_.allow_missing_for > Millis(0));
-      period > Nanos(0)) {
-    watch_thread_ = std::thread([this, period] { WatchRuns(period); });
-  }
-  if (options_.allow_missing_for > Millis(0)) arrivals_.Start();
+  watch_thread_ = std::thread([this] { WatchRuns(); });
   commit_thread_ = std::thread([this] { RunCommits(); });
   intake_thread_ = std::thread([this] { RunIntake(); });
   std::unique_lock lock(mutex_);
@@ -195,7 +181,6 @@ void Worker::Leave() {
   CrashPoint("shutdown_begin");
   const MonoTime deadline = clock_.Now() + options_.delivery.drain_timeout;
   queue_.Stop();
-  arrivals_.Stop();
   const bool drained = ledger_.WaitDrained(deadline, intake_.waiting());
   if (!drained) {
     const LedgerTotals left = ledger_.Totals();
@@ -218,12 +203,12 @@ void Worker::Leave() {
   queue_.Abandon();
 }
 
-void Worker::WatchRuns(Nanos period) {
+void Worker::WatchRuns() {
   SetThreadName("mr-watch");
   constexpr Nanos kIgnored = Millis(5'000);
   LogLimiter ignored(Millis(60'000));
   std::unique_lock lock(mutex_);
-  while (!watch_ends_.wait_for(lock, period, [this] { return watch_stop_; })) {
+  while (!watch_ends_.wait_for(lock, WatchPeriod(models_), [this] { return watch_stop_; })) {
     lock.unlock();
     Nanos overdue(0);
     const MonoTime now = clock_.Now();

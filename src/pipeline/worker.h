@@ -4,7 +4,6 @@
 //   mr-intake   polls, decodes, admits; owns the Source
 //   mr-exec-N   takes batches, runs them, encodes outcomes
 //   mr-commit   seals and commits units of work; owns the Committer
-//   mr-models   looks for models that requests wait for, if they may
 //   mr-watch    ends runs that take longer than their model allows
 // Lifecycle: Start, RequestStop (stop intake, drain until the deadline, commit, leave the group),
 // Wait. A worker is used once.
@@ -26,6 +25,7 @@
 #include "pipeline/memory_plan.h"
 #include "pipeline/model_table.h"
 #include "pipeline/probe.h"
+#include "pipeline/serving_set.h"
 #include "scheduler/options.h"
 #include "transport/log.h"
 
@@ -43,6 +43,7 @@ struct WorkerOptions {
   std::map<std::string, TenantOptions> tenants;  // By tenant id.
   Millis allow_missing_for{0};
   CrashJournal* journal = nullptr;  // Outlives the worker; null: none is kept.
+  Shadow* shadow = nullptr;         // Outlives the worker; null: versions have no shadows.
 };
 
 enum class WorkerState : std::uint8_t { kStarting, kReady, kDraining, kStopped, kFailed };
@@ -64,15 +65,20 @@ int ExecutorThreads(const ExecutorOptions& options);
 
 class Worker {
  public:
-  // `clock` and `registry` must outlive the worker. `models` are what it serves; `finder` looks for
-  // those that requests ask for beyond them, for WorkerOptions::allow_missing_for.
+  // `clock` and `registry` must outlive the worker, and so must `seeker`, which is told of models
+  // that requests wait for (WorkerOptions::allow_missing_for); null: nobody is.
   Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry& registry, WorkerLog log,
-         ModelTable models, ModelFinder finder = nullptr);
+         ModelSeeker* seeker = nullptr);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // Prepares the executors and starts the threads; OK once the group is joined.
+  // Which versions serve; what is to serve from the first request on is put in before Start.
+  ServingSet& serving() { return serving_; }
+  // Serves the versions, each as the only one of its model.
+  Status Serve(std::vector<ModelToServe> models);
+
+  // Starts the threads; OK once the group is joined.
   Status Start();
   // Begins the graceful end. Any thread, any number of times.
   void RequestStop();
@@ -100,11 +106,9 @@ class Worker {
   Result<std::vector<PartitionStatus>> Partitions();
 
  private:
-  void AddModel(const ServedModel& model);
-  void OnModelArrived(ModelToServe model);
   void RunIntake();
   void RunCommits();
-  void WatchRuns(Nanos period);
+  void WatchRuns();
   void Fail(const Status& status);
   void Leave();
   void JoinExecutors();
@@ -118,7 +122,7 @@ class Worker {
   OutcomeChunkPool chunks_;
   DispatchQueue queue_;
   Ledger ledger_;
-  ModelArrivals arrivals_;
+  ServingSet serving_;
   WorkerParts parts_;
   Intake intake_;
   CommitLoop commits_;
@@ -139,7 +143,7 @@ class Worker {
   std::vector<std::thread> executor_threads_;
   std::thread commit_thread_;
   std::thread intake_thread_;
-  std::thread watch_thread_;  // If any model has a time limit.
+  std::thread watch_thread_;
 };
 
 }  // namespace millrace

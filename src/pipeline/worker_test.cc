@@ -86,13 +86,17 @@ class WorkerTest : public ::testing::Test {
     Result<std::shared_ptr<const LoadedModel>> loaded =
         LoadModel(*engine_, version, SessionOptions{});
     EXPECT_TRUE(loaded.ok()) << loaded.status().ToString();
-    ModelTable models;
-    models.Add({std::move(loaded).value(), policy_, run_limit_});
+    std::vector<ModelToServe> models(1);
+    models[0].loaded = std::move(loaded).value();
+    models[0].policy = policy_;
+    models[0].run_limit = run_limit_;
     Result<WorkerLog> log =
         log_->OpenWorker({.group = "g", .topics = options_.topics, .mode = options_.delivery.mode});
     EXPECT_TRUE(log.ok()) << log.status().ToString();
-    return std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value(),
-                                    std::move(models));
+    auto worker =
+        std::make_unique<Worker>(options_, SystemClock(), registry_, std::move(log).value());
+    EXPECT_TRUE(worker->Serve(std::move(models)).ok());
+    return worker;
   }
 
   // Requests first..first+count-1, each with its number as the first input.

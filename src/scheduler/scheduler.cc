@@ -54,9 +54,24 @@ std::int64_t Scheduler::InUnits(double weight) {
 ModelSlot Scheduler::AddModel(const BatchPolicy& policy) {
   MILLRACE_CHECK(policy.max_rows > 0);
   MILLRACE_CHECK(policy.weight > 0);
+  if (!free_slots_.empty()) {
+    const ModelSlot slot = free_slots_.back();
+    free_slots_.pop_back();
+    models_[slot.index()].policy = policy;
+    return slot;
+  }
   models_.emplace_back();
   models_.back().policy = policy;
   return ModelSlot(static_cast<std::int32_t>(models_.size()) - 1);
+}
+
+void Scheduler::RemoveModel(ModelSlot slot) {
+  MILLRACE_CHECK(slot.index() < models_.size());
+  MILLRACE_CHECK(models_[slot.index()].waiting == 0);
+  MILLRACE_DCHECK(!ready_.contains(slot.value()));
+  timers_.Remove(slot.value());
+  models_[slot.index()] = ModelQueue();
+  free_slots_.push_back(slot);
 }
 
 void Scheduler::SetWeight(TenantSlot tenant, double weight) {

@@ -69,8 +69,11 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Slots are dense from 0. REQUIRES: max_rows > 0, weight > 0.
+  // Slots are dense from 0; one that was given back comes first. REQUIRES: max_rows > 0, weight > 0.
   ModelSlot AddModel(const BatchPolicy& policy);
+  // Forgets the model and gives its slot back. REQUIRES: none of its rows waits and none of its
+  // batches will be settled or returned any more.
+  void RemoveModel(ModelSlot model);
 
   // Share of a tenant next to the others of a model, kMinWeight to kMaxWeight. Before its first
   // row.
@@ -110,6 +113,8 @@ class Scheduler {
   // CPU time that the waiting rows are expected to need. O(models).
   Nanos Backlog() const;
   std::size_t waiting(ModelSlot model) const { return models_[model.index()].waiting; }
+  // When its last row was admitted; the epoch: none was.
+  MonoTime last_arrival(ModelSlot model) const { return models_[model.index()].last_arrival; }
 
  private:
   // Virtual time, and who has waited longer at the same.
@@ -178,6 +183,7 @@ class Scheduler {
                MonoTime now, FormedBatch* batch);
 
   std::vector<ModelQueue> models_;
+  std::vector<ModelSlot> free_slots_;
   // In units of 1 / kWeightUnits; by TenantSlot, 0 for those not named.
   const std::int64_t default_weight_;
   std::vector<std::int64_t> weights_;

@@ -1,5 +1,6 @@
-// Holds and returned rows on thousands of random schedules: whatever is held and given back, each
-// row is out at most once, none is forgotten, and a model on hold runs nothing.
+// Holds, returned rows and models that come and go on thousands of random schedules: whatever is
+// held and given back, each row is out at most once, none is forgotten, a model on hold runs
+// nothing, and one in another's slot inherits nothing of it.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -21,11 +22,7 @@ struct TestRow : QueuedRow {
 class HoldSchedule {
  public:
   explicit HoldSchedule(std::uint64_t seed) : random_(seed), held_until_(kModels) {
-    for (int m = 0; m < kModels; ++m) {
-      scheduler_.AddModel({.max_rows = static_cast<std::size_t>(1 + Pick(6)),
-                           .max_wait = Millis(Pick(5)),
-                           .adaptive = Pick(2) == 0});
-    }
+    for (int m = 0; m < kModels; ++m) AddModel();
   }
 
   void Run() {
@@ -34,6 +31,7 @@ class HoldSchedule {
       for (int i = Pick(5); i > 0; --i) Admit();
       if (Pick(6) == 0) Hold(Pick(2) == 0 ? MonoTime::max() : now_ + Micros(Pick(3'000)));
       Take();
+      if (Pick(10) == 0) Replace(Pick(kModels));
     }
     scheduler_.Drain(now_);
     for (int m = 0; m < kModels; ++m) Hold(MonoTime::min(), m);
@@ -48,6 +46,20 @@ class HoldSchedule {
   static constexpr int kModels = 3;
 
   int Pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
+
+  ModelSlot AddModel() {
+    return scheduler_.AddModel({.max_rows = static_cast<std::size_t>(1 + Pick(6)),
+                                .max_wait = Millis(Pick(5)),
+                                .adaptive = Pick(2) == 0});
+  }
+
+  // No batch is out between two steps.
+  void Replace(int model) {
+    if (scheduler_.waiting(ModelSlot(model)) > 0) return;
+    scheduler_.RemoveModel(ModelSlot(model));
+    EXPECT_EQ(AddModel(), ModelSlot(model));
+    held_until_[static_cast<std::size_t>(model)] = MonoTime::min();
+  }
 
   void Admit() {
     TestRow& row = rows_.emplace_back();

@@ -138,7 +138,10 @@ class Log {
   virtual Result<std::map<std::int32_t, CommittedPosition>> CommittedOffsets(
       const std::string& group, const std::string& topic) = 0;
   virtual Result<std::vector<std::string>> Groups() = 0;
-  virtual Result<std::unique_ptr<Producer>> NewProducer() = 0;
+  // An Append waits for a log that is away for up to `patience` before it answers kUnavailable.
+  static constexpr Millis kAppendPatience{60'000};
+  virtual Result<std::unique_ptr<Producer>> NewProducer(Millis patience) = 0;
+  Result<std::unique_ptr<Producer>> NewProducer() { return NewProducer(kAppendPatience); }
   virtual Result<std::unique_ptr<Reader>> NewReader() = 0;
   // Joins `group` as a worker. kAlreadyExists with a message that names the other worker when the
   // log allows one worker a group and there is one. kUnavailable: the log is away, try again.

@@ -39,7 +39,11 @@ void DescribeSettings(SettingSet& set, TransportOptions& options) {
   set.String("topics.dlq", &options.topics.dlq,
              "Topic that dead letters, requests that cannot be answered, are written to.");
   set.String("topics.events", &options.topics.events,
-             "Topic of model events (promote, roll back, retire).");
+             "Topic of model events (promote, roll back, retire, canary, shadow).");
+  set.String("topics.status", &options.topics.status,
+             "Topic that workers write the state of each of their models to.");
+  set.String("topics.shadow", &options.topics.shadow,
+             "Topic of the results of shadow versions, with how far they are from those given.");
   set.String("local.dir", &options.local.dir,
              "Folder of the local log; created when missing. Must be on a disk of this machine, "
              "not on a network share.");

@@ -19,6 +19,8 @@ struct TopicOptions {
   std::string results = "inference.results";
   std::string dlq = "inference.dlq";
   std::string events = "model.events";
+  std::string status = "model.status";
+  std::string shadow = "inference.shadow";
 };
 
 struct LocalLogOptions {

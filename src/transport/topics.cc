@@ -40,7 +40,12 @@ std::vector<TopicSpec> ContractTopics(const TopicOptions& names, double scale) {
   events.name = names.events;
   events.partitions = Scaled(4, scale);
   events.cleanup = CleanupPolicy::kCompact;
-  return {requests, results, dead_letters, events};
+  TopicSpec status = events;
+  status.name = names.status;
+  TopicSpec shadow = results;
+  shadow.name = names.shadow;
+  shadow.partitions = Scaled(8, scale);
+  return {requests, results, dead_letters, events, status, shadow};
 }
 
 }  // namespace millrace

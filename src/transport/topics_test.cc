@@ -7,7 +7,7 @@ namespace {
 
 TEST(ContractTopics, AreTheContracts) {
   const auto topics = ContractTopics({}, 1.0);
-  ASSERT_EQ(topics.size(), 4u);
+  ASSERT_EQ(topics.size(), 6u);
   const Millis day(86'400'000);
   EXPECT_EQ(topics[0].name, "inference.requests");
   EXPECT_EQ(topics[0].partitions, 64);
@@ -21,6 +21,12 @@ TEST(ContractTopics, AreTheContracts) {
   EXPECT_EQ(topics[3].name, "model.events");
   EXPECT_EQ(topics[3].partitions, 4);
   EXPECT_EQ(topics[3].cleanup, CleanupPolicy::kCompact);
+  EXPECT_EQ(topics[4].name, "model.status");
+  EXPECT_EQ(topics[4].partitions, 4);
+  EXPECT_EQ(topics[4].cleanup, CleanupPolicy::kCompact);
+  EXPECT_EQ(topics[5].name, "inference.shadow");
+  EXPECT_EQ(topics[5].partitions, 8);
+  EXPECT_EQ(topics[5].retention, 7 * day);
 }
 
 TEST(ContractTopics, ScaleRoundsUpAndNeverToNone) {

@@ -31,23 +31,25 @@ class Topics:
     results: str
     dlq: str
     events: str
+    status: str
     group: str
 
     @property
     def settings(self):
         """The worker's arguments that name them: `-s topics.requests=...`, `-g ...`."""
         names = [f"topics.{name}={getattr(self, name)}"
-                 for name in ("requests", "results", "dlq", "events")]
+                 for name in ("requests", "results", "dlq", "events", "status")]
         return [word for name in names for word in ("-s", name)] + ["-g", self.group]
 
 
 def topics_for(test_name, cluster, partitions=4):
     """Creates the topics of one test in `cluster`; the results get as many partitions."""
     stem = f"{re.sub('[^a-z0-9]+', '-', test_name.lower()).strip('-')[:60]}-{_run}-{next(_number)}"
-    topics = Topics(*(f"{stem}.{name}" for name in ("requests", "results", "dlq", "events")),
+    topics = Topics(*(f"{stem}.{name}" for name in ("requests", "results", "dlq", "events", "status")),
                     group=stem)
     cluster.create_topics({topics.requests: partitions, topics.results: partitions, topics.dlq: 2})
-    cluster.create_topic(topics.events, 1, cleanup_policy="compact")
+    for name in (topics.events, topics.status):
+        cluster.create_topic(name, 1, cleanup_policy="compact")
     return topics
 
 

@@ -56,6 +56,7 @@ class Report:
     aborted_results: int = 0
     aborted_dead_letters: int = 0
     reasons: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    versions: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     FAULTS = ("missing", "duplicated", "orphaned", "unreadable", "early", "order", "wrong",
               "open_partitions")
@@ -212,8 +213,9 @@ def _result_faults(request, result, answer):
         yield f"the key is {result.key!r}, not the request_id"
     if said.get("status") != "ok":
         yield f"status is {said.get('status')!r}"
-    if answer is not None and said.get("output") != answer(asked):
-        yield f"output is {said.get('output')}, expected {answer(asked)}"
+    expected = None if answer is None else answer(asked, said)
+    if expected is not None and said.get("output") != expected:
+        yield f"output is {said.get('output')}, expected {expected}"
 
 
 def _letter_faults(request, letter):
@@ -251,7 +253,9 @@ class _Check:
         faults = (_result_faults(request, row, self.answer) if is_result
                   else _letter_faults(request, row))
         self.report.wrong += [f"{row.place} of {source}: {fault}" for fault in faults]
-        if not is_result:
+        if is_result:
+            self.report.versions[(row.headers.get("model_version") or b"?").decode()] += 1
+        else:
             self.report.reasons[(row.headers.get("reason") or b"?").decode()] += 1
         self._in_order(row, request)
 
@@ -286,7 +290,8 @@ def judge(cluster, topics, *, group=None, answer=None):
     """Report on `topics` (an object with requests, results and dlq).
 
     With a group, only requests below its committed offsets must have an outcome, and none at or
-    above them may; without one, all must. answer(request's body) gives the expected output.
+    above them may; without one, all must. answer(request's body, result's body) gives the
+    expected output.
     """
     report = Report()
     committed = committed_offsets(cluster, topics.requests, group) if group else None

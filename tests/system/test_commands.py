@@ -13,7 +13,8 @@ import time
 import pytest
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
-TOPICS = {"inference.requests": 64, "inference.results": 32, "inference.dlq": 8, "model.events": 4}
+TOPICS = {"inference.requests": 64, "inference.results": 32, "inference.dlq": 8, "model.events": 4,
+          "model.status": 4, "inference.shadow": 8}
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_topics_create_scales_and_tells_of_other_partition_counts(run_millrace, 
                          "-o", "json"])
     counts = {t["topic"]: t["partitions"] for t in json.loads(made.stdout)}
     assert counts == {"inference.requests": 8, "inference.results": 4, "inference.dlq": 1,
-                      "model.events": 1}
+                      "model.events": 1, "model.status": 1, "inference.shadow": 1}
     again = run_millrace(["topics", "create", "--data", log])
     assert "inference.requests has 8 partitions, not the 64 asked for" in again.stderr
 

@@ -185,10 +185,13 @@ Status MeasureThroughput(WorkerHost& host, std::uint64_t requests, BenchFigures*
 
 Result<BenchFigures> RunBench(const AllOptions& options, const BenchPlan& plan, Log& log) {
   EngineSet engines(options.runtime);
-  Result<ModelTable> models = LoadModels(engines, options);
+  Result<std::vector<ModelToServe>> models = LoadModels(engines, options);
   if (!models.ok()) return models.status();
-  const ServedModel* const model = models->Find(plan.model_id);
-  if (model == nullptr) {
+  const auto model =
+      std::find_if(models->begin(), models->end(), [&plan](const ModelToServe& candidate) {
+        return candidate.ref().model_id == plan.model_id;
+      });
+  if (model == models->end()) {
     return Status(StatusCode::kNotFound, "model '" + plan.model_id + "' is not in '" +
                                              options.repository.dir +
                                              "'; see `millrace models list`");

@@ -155,6 +155,8 @@ void UseDemoOptions(CommandContext& context, const DemoFlags& flags, const fs::p
     if (IsGiven(context, "topics.results")) transport.topics.results = given.results;
     if (IsGiven(context, "topics.dlq")) transport.topics.dlq = given.dlq;
     if (IsGiven(context, "topics.events")) transport.topics.events = given.events;
+    if (IsGiven(context, "topics.status")) transport.topics.status = given.status;
+    if (IsGiven(context, "topics.shadow")) transport.topics.shadow = given.shadow;
   } else {
     transport.kind = TransportKind::kLocal;
     transport.local.dir = (dir / "log").string();
@@ -185,6 +187,8 @@ Status WriteSettings(const TransportOptions& transport, const fs::path& file) {
   add("results", transport.topics.results);
   add("dlq", transport.topics.dlq);
   add("events", transport.topics.events);
+  add("status", transport.topics.status);
+  add("shadow", transport.topics.shadow);
   std::ofstream stream(file);
   stream << out;
   if (stream.flush()) return Status::Ok();
@@ -204,8 +208,8 @@ Result<DemoPlace> PlaceOf(const TransportOptions& transport, const fs::path& dir
   MILLRACE_RETURN_IF_ERROR(WriteSettings(transport, settings));
   const TopicOptions& topics = transport.topics;
   place.kafka = true;
-  place.topics =
-      fmt::format("{}, {}, {} and {}", topics.requests, topics.results, topics.dlq, topics.events);
+  place.topics = fmt::format("{}, {}, {}, {}, {} and {}", topics.requests, topics.results,
+                             topics.dlq, topics.events, topics.status, topics.shadow);
   place.words = fmt::format("Kafka at {}, group {}", transport.kafka.brokers, transport.group);
   place.flags = " -c " + settings.string();
   return place;

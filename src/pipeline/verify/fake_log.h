@@ -87,7 +87,8 @@ class FakeLog final : public Log {
     return names;
   }
 
-  Result<std::unique_ptr<Producer>> NewProducer() override {
+  using Log::NewProducer;
+  Result<std::unique_ptr<Producer>> NewProducer(Millis) override {
     return std::unique_ptr<Producer>(std::make_unique<FakeProducer>(this));
   }
   Result<std::unique_ptr<Reader>> NewReader() override {

@@ -54,7 +54,10 @@ class KafkaLog final : public Log {
     return admin_->CommittedOffsets(group, topic);
   }
   Result<std::vector<std::string>> Groups() override { return admin_->Groups(); }
-  Result<std::unique_ptr<Producer>> NewProducer() override { return kafka::NewProducer(options_); }
+  using Log::NewProducer;
+  Result<std::unique_ptr<Producer>> NewProducer(Millis patience) override {
+    return kafka::NewProducer(options_, patience);
+  }
   Result<std::unique_ptr<Reader>> NewReader() override { return kafka::NewReader(options_); }
   Result<std::vector<OpenTransaction>> OpenTransactions(
       const std::vector<std::string>& topics) override {

@@ -12,11 +12,10 @@
 namespace millrace::kafka {
 namespace {
 
-// How long an Append waits for the cluster before it gives up.
-constexpr Millis kAppendTimeout{60'000};
-
 class KafkaProducer final : public Producer {
  public:
+  // How long an Append waits for the cluster before it gives up.
+  explicit KafkaProducer(Millis patience) : patience_(patience) {}
   ~KafkaProducer() override {
     topics_.clear();
     if (producer_ == nullptr) return;
@@ -43,7 +42,7 @@ class KafkaProducer final : public Producer {
       handle.reset(rd_kafka_topic_new(producer_.get(), topic.c_str(), nullptr));
     }
     delivery_error_ = Status();
-    const MonoTime deadline = SystemClock().Now() + kAppendTimeout;
+    const MonoTime deadline = SystemClock().Now() + patience_;
     Status status;
     for (const ProducerRecord& record : records) {
       status = AppendOne(handle.get(), record, deadline);
@@ -51,7 +50,7 @@ class KafkaProducer final : public Producer {
     }
     // Records are borrowed until they are delivered: wait for those before an error, too.
     const rd_kafka_resp_err_t flushed =
-        rd_kafka_flush(producer_.get(), static_cast<int>(kAppendTimeout.count()));
+        rd_kafka_flush(producer_.get(), static_cast<int>(patience_.count()));
     if (!delivery_error_.ok()) return delivery_error_;
     if (!status.ok()) return status;
     if (flushed == RD_KAFKA_RESP_ERR_NO_ERROR) return {};
@@ -111,6 +110,7 @@ class KafkaProducer final : public Producer {
                                            rd_kafka_topic_name(message->rkt), message->partition));
   }
 
+  const Millis patience_;
   ClientEvents events_{"producer"};
   ClientPtr producer_;
   std::map<std::string, TopicPtr> topics_;  // Destroyed before the producer.
@@ -119,8 +119,8 @@ class KafkaProducer final : public Producer {
 
 }  // namespace
 
-Result<std::unique_ptr<Producer>> NewProducer(const KafkaOptions& options) {
-  auto producer = std::make_unique<KafkaProducer>();
+Result<std::unique_ptr<Producer>> NewProducer(const KafkaOptions& options, Millis patience) {
+  auto producer = std::make_unique<KafkaProducer>(patience);
   MILLRACE_RETURN_IF_ERROR(producer->Open(options));
   return std::unique_ptr<Producer>(std::move(producer));
 }

@@ -8,6 +8,7 @@
 
 namespace millrace::kafka {
 
-Result<std::unique_ptr<Producer>> NewProducer(const KafkaOptions& options);
+// An Append waits for the cluster for up to `patience`.
+Result<std::unique_ptr<Producer>> NewProducer(const KafkaOptions& options, Millis patience);
 
 }  // namespace millrace::kafka

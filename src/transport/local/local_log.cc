@@ -83,7 +83,8 @@ class LocalLog final : public Log {
       const std::string& group, const std::string& topic) override;
   Result<std::vector<std::string>> Groups() override;
 
-  Result<std::unique_ptr<Producer>> NewProducer() override {
+  using Log::NewProducer;
+  Result<std::unique_ptr<Producer>> NewProducer(Millis) override {
     maintenance_.StartCheckpoints();
     return local::NewProducer(context_);
   }

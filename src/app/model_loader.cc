@@ -1,0 +1,245 @@
+#include "app/model_loader.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "config/manifest_reader.h"
+#include "models/digest.h"
+#include "telemetry/log.h"
+
+namespace millrace {
+namespace {
+
+namespace fs = std::filesystem;
+
+BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
+  BatchPolicy policy;
+  policy.max_rows =
+      static_cast<std::size_t>(model.max_rows > 0 ? model.max_rows : options.batch.max_rows);
+  policy.max_wait = model.max_wait >= Millis(0) ? model.max_wait : options.batch.max_wait;
+  policy.adaptive = options.batch.adaptive;
+  policy.weight = static_cast<double>(model.priority) / ModelOptions::kDefaultPriority;
+  return policy;
+}
+
+// A session holds the weights, packed for the processor beside the graph.
+std::size_t ExpectedFootprint(const ModelVersion& version) {
+  constexpr std::size_t kAnySession = 1 << 20;
+  constexpr std::size_t kOfFile = 2;
+  return kAnySession + kOfFile * static_cast<std::size_t>(version.bytes);
+}
+
+Status NoRepository() {
+  return {StatusCode::kConfiguration,
+          "no model repository: set repository.dir, or pass --models DIR"};
+}
+
+// What serves by itself: the pinned version, or the newest.
+const ModelVersion* ChooseVersion(const std::vector<ModelVersion>& versions,
+                                  const std::string& pinned) {
+  if (pinned.empty()) return &versions.back();
+  const auto found =
+      std::find_if(versions.begin(), versions.end(),
+                   [&pinned](const ModelVersion& version) { return version.version == pinned; });
+  return found == versions.end() ? nullptr : &*found;
+}
+
+Status PinnedIsMissing(const std::vector<ModelVersion>& versions, const std::string& pinned) {
+  return {StatusCode::kConfiguration,
+          "models." + versions.back().model_id + ".version pins '" + pinned +
+              "', which the repository does not have; the newest there is '" +
+              versions.back().version + "'"};
+}
+
+std::string VersionNames(const std::vector<ModelVersion>& versions) {
+  std::string names;
+  for (const ModelVersion& version : versions) {
+    names += (names.empty() ? "" : ", ") + version.version;
+  }
+  return names;
+}
+
+Result<ModelToServe> LoadVersion(EngineSet& engines, const AllOptions& options,
+                                 const ModelVersion& version) {
+  const auto configured = options.models.find(version.model_id);
+  const ModelOptions model =
+      configured == options.models.end() ? ModelOptions() : configured->second;
+  ModelToServe serve;
+  serve.policy = PolicyOf(options, model);
+  serve.run_limit = model.timeout;
+  serve.footprint = ExpectedFootprint(version);
+  serve.pinned = model.pinned;
+  const Result<Engine*> engine = engines.Get(version.engine);
+  if (!engine.ok()) return engine.status();
+  SessionOptions session;
+  session.intra_op_threads = model.intra_op_threads;
+  session.max_rows = static_cast<std::int64_t>(serve.policy.max_rows);
+  Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, version, session);
+  if (!loaded.ok()) return loaded.status();
+  serve.loaded = std::move(loaded).value();
+  LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
+           {{"model", version.model_id},
+            {"version", version.version},
+            {"sha256", serve.loaded->ref.sha256.substr(0, 12)},
+            {"ms", serve.loaded->load_time.count()}});
+  return serve;
+}
+
+}  // namespace
+
+Result<Engine*> EngineSet::Get(const std::string& name) {
+  if (name == kTestEngine) {
+    if (test_ == nullptr) test_ = NewTestEngine();
+    return test_.get();
+  }
+  if (onnx_ == nullptr) {
+    Result<std::unique_ptr<Engine>> opened = OpenOnnxRuntime(options_);
+    if (!opened.ok()) return opened.status();
+    onnx_ = std::move(opened).value();
+  }
+  return onnx_.get();
+}
+
+std::string EngineSet::OnnxRuntimeVersion() const {
+  return onnx_ == nullptr ? "none" : onnx_->Version();
+}
+
+Result<std::vector<ModelToServe>> LoadModels(EngineSet& engines, const AllOptions& options) {
+  ModelLoader loader(engines, options);
+  const auto defaults = loader.Defaults();
+  if (!defaults.ok()) return defaults.status();
+  if (defaults->empty()) {
+    return Status(StatusCode::kConfiguration, "the repository '" + options.repository.dir +
+                                                  "' holds no model; expected DIR/<model_id>/"
+                                                  "<version>/model.onnx");
+  }
+  std::vector<ModelToServe> models;
+  for (const auto& [id, spec] : *defaults) {
+    Result<ModelToServe> model = loader.Load(id, spec, [](ModelState) {});
+    if (!model.ok()) return model.status();
+    models.push_back(std::move(model).value());
+  }
+  return models;
+}
+
+bool ModelLoader::Pinned(const std::string& model_id) const {
+  const auto configured = options_.models.find(model_id);
+  return configured != options_.models.end() && configured->second.pinned;
+}
+
+std::string ModelLoader::PinOf(const std::string& model_id) const {
+  const auto configured = options_.models.find(model_id);
+  return configured == options_.models.end() ? "" : configured->second.version;
+}
+
+Result<std::vector<VersionLoader::Default>> ModelLoader::Defaults() {
+  const std::string& dir = options_.repository.dir;
+  if (dir.empty()) return NoRepository();
+  const Result<RepositoryListing> listing = ScanRepository(dir, ReadModelManifest);
+  if (!listing.ok()) return listing.status();
+  for (const std::string& warning : listing->warnings) {
+    LogEvent(LogLevel::kWarn, "repository_warning", warning);
+  }
+  std::vector<Default> defaults;
+  for (const auto& [id, versions] : listing->models) {
+    const ModelVersion* const version = ChooseVersion(versions, PinOf(id));
+    if (version == nullptr) return PinnedIsMissing(versions, PinOf(id));
+    defaults.push_back({id, {version->version, "", ""}});
+  }
+  return defaults;
+}
+
+Result<std::optional<VersionSpec>> ModelLoader::DefaultOf(const std::string& model_id) {
+  if (options_.repository.dir.empty()) return std::optional<VersionSpec>();
+  const Result<RepositoryListing> listing =
+      ScanRepository(options_.repository.dir, ReadModelManifest, model_id);
+  if (!listing.ok()) return listing.status();
+  const auto found = listing->models.find(model_id);
+  if (found == listing->models.end()) return std::optional<VersionSpec>();
+  const ModelVersion* const version = ChooseVersion(found->second, PinOf(model_id));
+  if (version == nullptr) return PinnedIsMissing(found->second, PinOf(model_id));
+  return std::optional<VersionSpec>(VersionSpec{version->version, "", ""});
+}
+
+// A file that an event names. What has no name of its own is called after its file and its bytes.
+Result<ModelVersion> ModelLoader::FindAt(const std::string& model_id, const VersionSpec& spec) {
+  constexpr std::string_view kFileScheme = "file://";
+  constexpr std::size_t kDigestPart = 8;
+  std::string_view place = spec.uri;
+  if (place.starts_with(kFileScheme)) place.remove_prefix(kFileScheme.size());
+  std::error_code error;
+  const fs::path root = fs::canonical(options_.repository.dir, error);
+  fs::path path = fs::weakly_canonical(root / place, error);
+  if (fs::is_directory(path, error)) path /= "model.onnx";
+  const fs::path inside = path.lexically_relative(root);
+  if (inside.empty() || *inside.begin() == "..") {
+    return Status(StatusCode::kInvalidArgument,
+                  "'" + spec.uri + "' is not inside the repository '" + root.string() + "'");
+  }
+  if (!fs::is_regular_file(path, error)) {
+    return Status(StatusCode::kNotFound, "'" + path.string() + "' is not a file");
+  }
+  ModelVersion version;
+  version.model_id = model_id;
+  version.path = path.string();
+  version.bytes = static_cast<std::int64_t>(fs::file_size(path, error));
+  if (path.extension() == ".test") version.engine = kTestEngine;
+  version.version = spec.version;
+  if (version.version.empty() && path.stem() == "model") {
+    version.version = path.parent_path().filename().string();
+  } else if (version.version.empty()) {
+    const Result<std::string> digest = Sha256OfFile(version.path);
+    if (!digest.ok()) return digest.status();
+    version.version = path.stem().string() + "-" + digest->substr(0, kDigestPart);
+  }
+  if (!IsValidModelId(version.version)) {
+    return Status(StatusCode::kInvalidArgument,
+                  "'" + version.path + "' does not make the name of a version; name one");
+  }
+  const fs::path manifest_path = path.parent_path() / "model.yaml";
+  if (!fs::exists(manifest_path, error)) return version;
+  Result<ModelManifest> manifest = ReadModelManifest(manifest_path.string());
+  if (!manifest.ok()) return manifest.status();
+  version.description = std::move(manifest->description);
+  version.labels = std::move(manifest->labels);
+  version.provenance = std::move(manifest->provenance);
+  return version;
+}
+
+Result<ModelVersion> ModelLoader::Find(const std::string& model_id, const VersionSpec& spec) {
+  if (options_.repository.dir.empty()) return NoRepository();
+  if (!spec.uri.empty()) return FindAt(model_id, spec);
+  const Result<RepositoryListing> listing =
+      ScanRepository(options_.repository.dir, ReadModelManifest, model_id);
+  if (!listing.ok()) return listing.status();
+  const auto found = listing->models.find(model_id);
+  if (found == listing->models.end()) {
+    return Status(StatusCode::kNotFound,
+                  "model '" + model_id + "' is not in the repository '" + options_.repository.dir +
+                      "', and the event names no uri");
+  }
+  const ModelVersion* const version = ChooseVersion(found->second, spec.version);
+  if (version != nullptr) return *version;
+  return Status(StatusCode::kNotFound,
+                "model '" + model_id + "' has no version '" + spec.version +
+                    "' in the repository; it has " + VersionNames(found->second));
+}
+
+Result<ModelToServe> ModelLoader::Load(const std::string& model_id, const VersionSpec& spec,
+                                       const Report& report) {
+  if (cancelled_.load()) return Status(StatusCode::kCancelled, "stopped");
+  const Result<ModelVersion> version = Find(model_id, spec);
+  if (!version.ok()) return version.status();
+  report(ModelState::kWarming);
+  Result<ModelToServe> model = LoadVersion(engines_, options_, *version);
+  if (!model.ok()) return model.status();
+  if (!spec.sha256.empty() && model->ref().sha256 != spec.sha256) {
+    return Status(StatusCode::kInvalidArgument,
+                  "model " + model_id + ":" + spec.version + " (" + version->path +
+                      "): its sha256 is " + model->ref().sha256 + ", expected " + spec.sha256);
+  }
+  return model;
+}
+
+}  // namespace millrace

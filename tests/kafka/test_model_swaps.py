@@ -1,0 +1,154 @@
+"""Versions swapped by events on a real cluster, under load, through a kill and a rebalance."""
+
+import itertools
+import json
+import time
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from judge import judge
+from publish import publish
+from workload import Load, PROTOCOLS, Progress, dice, outcomes, settled, wait_until
+
+SWAPS = 200
+BIAS = {"1": 0.0, "2": 1000.0}
+COUNT = 40_000
+
+
+def answer_of(version, body):
+    return [float(sum(x * w for x, w in zip(body["input"], (1, 2, 3, 4)))) + BIAS[version]]
+
+
+class Promoter:
+    """Sends model events with a client that is not ours, and reads the workers' answers."""
+
+    def __init__(self, cluster, topics):
+        self._topics = topics
+        self._producer = Producer(cluster.client_config(acks="all"))
+        self._consumer = Consumer(cluster.client_config(group_id=f"{topics.group}-status"))
+        self._consumer.assign([TopicPartition(topics.status, 0, 0)])
+        self.states = {}  # By worker.
+
+    def send(self, value, key=b"linear"):
+        self._producer.produce(self._topics.events, key=key,
+                               value=None if value is None else json.dumps(value))
+        assert self._producer.flush(30) == 0
+
+    def promote(self, version, action="promote"):
+        self.send({"model_id": "linear", "version": version, "action": action, "uri": "",
+                   "sha256": "", "issued_at": "2026-11-21T00:00:00.000Z"})
+
+    def read(self):
+        message = self._consumer.poll(0.05)
+        while message is not None:
+            assert message.error() is None, message.error()
+            worker = message.key().decode().split("|", 1)[1]
+            if message.value() is None:
+                self.states.pop(worker, None)
+            else:
+                self.states[worker] = json.loads(message.value())
+            message = self._consumer.poll(0)
+        return self.states
+
+    def wait(self, version, workers=1, state="serving"):
+        wait_until(lambda: sum(s["version"] == version and s["state"] == state
+                               for s in self.read().values()) >= workers,
+                   what=f"{workers} workers that are {state} with version {version}")
+
+
+def judged(cluster, topics, requests):
+    report = judge(cluster, topics,
+                   answer=lambda body, result: answer_of(result["model_version"], body))
+    print(report)
+    assert report.faults == {}, report
+    assert report.requests == requests and report.results == requests, report
+    return report
+
+
+def test_two_hundred_swaps_under_load_lose_nothing(kafka, topics, serve):
+    promoter = Promoter(kafka, topics)
+    with serve(kafka, topics, "-s", "executor.threads=1") as running:
+        with Load(kafka, topics, COUNT, 20) as load:
+            for version in itertools.islice(itertools.cycle("21"), SWAPS):
+                promoter.promote(version)
+                promoter.wait(version)
+        Progress(kafka, topics).wait_idle()
+        metrics = running.metrics()
+        assert metrics['millrace_model_loads_total{model="linear",result="ok"}'] == SWAPS
+        assert 'millrace_model_loads_total{model="linear",result="failed"}' not in metrics
+        assert running.stop() == 0
+    report = judged(kafka, topics, load.count)
+    assert min(report.versions.values()) > 0, report.versions
+    settled(kafka, topics)
+
+
+def test_a_worker_that_dies_between_two_swaps_comes_back_with_the_last(
+        own_kafka, make_topics, serve):
+    topics = make_topics(own_kafka)
+    promoter = Promoter(own_kafka, topics)
+    random = dice()
+    settings = [*PROTOCOLS["classic"], "-s", "executor.threads=1"]
+    with Load(own_kafka, topics, COUNT // 4, 10) as load:
+        for version in itertools.islice(itertools.cycle("21"), 5):
+            with serve(own_kafka, topics, *settings) as running:
+                before = outcomes(running)
+                wait_until(lambda: outcomes(running) > before)
+                promoter.promote(version)
+                time.sleep(random.random() * 0.3)
+                running.kill()
+        with serve(own_kafka, topics, *settings) as running:
+            promoter.wait(version)
+            load.join()
+            Progress(own_kafka, topics).wait_idle()
+            assert running.stop() == 0
+    judged(own_kafka, topics, load.count)
+
+
+def test_two_workers_follow_the_same_events_and_a_tombstone_retires(kafka, topics, serve,
+                                                                    run_millrace):
+    promoter = Promoter(kafka, topics)
+    settings = ["-s", "executor.threads=1"]
+    with serve(kafka, topics, *settings, "-s", "kafka.instance_id=a") as first, \
+            serve(kafka, topics, *settings, "-s", "kafka.instance_id=b") as second:
+        promoter.promote("2")
+        promoter.wait("2", workers=2)
+        promoter.promote("1", action="rollback")
+        promoter.wait("1", workers=2)
+        publish(kafka, topics.requests, 500)
+        Progress(kafka, topics).wait_idle()
+        promoter.send(None)
+        wait_until(lambda: {s["state"] for s in promoter.read().values()} == {"retired"})
+        assert set(promoter.states) == {"a", "b"}
+        assert first.stop() == 0 and second.stop() == 0
+    wait_until(lambda: promoter.read() == {}, what="nobody left in the status topic")
+    judged(kafka, topics, 500)
+
+
+def test_model_events_of_other_clients_are_understood_or_passed_over(kafka, topics, serve):
+    promoter = Promoter(kafka, topics)
+    with serve(kafka, topics) as running:
+        for value in ([1], {"model_id": "linear"}, {"action": "promote"}, "x",
+                      {"model_id": "other", "version": "1", "action": "promote"}):
+            promoter.send(value)
+        promoter.promote("2")
+        promoter.wait("2")
+        assert running.log.read_text().count("model_event_invalid") == 5
+        assert running.stop() == 0
+
+
+def test_messages_of_old_deployments_name_a_path(kafka, topics, serve, models):
+    path = models / "linear" / "2" / "model.onnx"
+    promoter = Promoter(kafka, topics)
+    with serve(kafka, topics, "-s", "repository.model_path_for=linear") as running:
+        promoter.send({"model_path": str(path)}, key=b"anything")
+        wait_until(lambda: {s["serving"] for s in promoter.read().values()} == {"2"})
+        # The same place, other bytes.
+        path.write_bytes((models / "linear" / "1" / "model.onnx").read_bytes())
+        promoter.send({"model_path": str(path)}, key=b"anything")
+        wait_until(lambda: running.metrics().get(
+            'millrace_model_loads_total{model="linear",result="ok"}') == 2)
+        publish(kafka, topics.requests, 100)
+        Progress(kafka, topics).wait_idle()
+        assert running.stop() == 0
+    report = judge(kafka, topics, answer=lambda body, _: answer_of("1", body))
+    assert report.faults == {} and report.versions == {"2": 100}, report
