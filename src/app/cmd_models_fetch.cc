@@ -78,8 +78,8 @@ void RegisterModelsFetch(CLI::App& models, CommandTable& table) {
                     "file, or any");
   fetch->footer(
       "Examples:\n"
-      "  millrace models fetch https://models.example.com/fraud/3/ "
-      "-s repository.allow_hosts=models.example.com\n"
+      "  millrace models fetch https://example.com/fraud/3/ "
+      "-s repository.allow_hosts=example.com\n"
       "  millrace models fetch s3://models/fraud/3/model.onnx --sha256 9f86d081...\n"
       "  millrace models fetch fraud/3/ -s repository.store=s3://models -o json");
   table.commands.emplace_back(fetch, [location](CommandContext& context) {

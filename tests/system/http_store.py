@@ -6,6 +6,7 @@ import http.server
 import pathlib
 import re
 import socket
+import ssl
 import threading
 import time
 
@@ -23,7 +24,7 @@ class HttpStore:
     lengths[path]   what Content-Length says instead of the truth
     """
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.files, self.cuts, self.statuses, self.rates = {}, {}, {}, {}
         self.stalls, self.redirects, self.lengths = {}, {}, {}
         self.requests = []  # (method, path, {header in lower case: value}, body)
@@ -53,8 +54,12 @@ class HttpStore:
                 pass  # Clients are killed here on purpose.
 
         self.server = Server(("127.0.0.1", 0), Handler)
+        if certificate:  # A PEM file with its key.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):

@@ -1,7 +1,9 @@
 """`millrace models fetch`: models from HTTP, kept in a cache that workers of a host share."""
 
 import base64
+import datetime
 import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -13,7 +15,9 @@ import time
 
 import pytest
 from conftest import clean_environment
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from helpers import wait_until
 from http_store import HttpStore, entries
@@ -351,6 +355,45 @@ def test_a_proxy_of_the_environment_is_not_used(fetch, http_store):
         assert proxy.requests == []
     finally:
         proxy.close()
+
+
+def certificate(folder, *names):
+    """A PEM file with a key and a certificate that it signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store of the test")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    day = datetime.timedelta(days=1)
+    signed = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
+              .public_key(key.public_key()).serial_number(x509.random_serial_number())
+              .not_valid_before(now - day).not_valid_after(now + day)
+              .add_extension(x509.SubjectAlternativeName(list(names)), critical=False)
+              .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+              .sign(key, hashes.SHA256()))
+    path = folder / f"{x509.random_serial_number()}.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                          serialization.NoEncryption())
+        + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_certificates_are_verified_with_the_authorities_of_the_settings(fetch, local_dir):
+    here = certificate(local_dir, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    elsewhere = certificate(local_dir, x509.DNSName("models.example.com"))
+    for pem, authorities, works in ((here, here, True), (here, elsewhere, False),
+                                    (elsewhere, elsewhere, False), (here, "", False)):
+        store = HttpStore(pem)
+        store.files[MODEL] = bytes_of(1)
+        settings = ["repository.allow_hosts=127.0.0.1", f"repository.ca_file={authorities}"]
+        try:
+            if works:
+                assert fetch(store.url + MODEL, *settings)["bytes"] == SIZE
+            else:
+                code, error = fetch(store.url + MODEL, *settings, fails=True)
+                assert code == 3 and "repository.ca_file" in error, error
+                assert store.requests == []
+        finally:
+            store.close()
 
 
 def test_relative_uris_are_of_the_store(fetch, http_store):

@@ -47,7 +47,8 @@ class S3:
 
     def check_signatures_after(self, actions):
         urllib.request.urlopen(urllib.request.Request(
-            self.url + "/moto-api/reset-auth", data=str(actions).encode(), method="POST")).close()
+            self.url + "/moto-api/reset-auth", data=str(actions).encode(), method="POST",
+            headers={"Content-Type": "text/plain"})).close()
 
     def environment(self):
         return {"AWS_ACCESS_KEY_ID": self.keys["AccessKeyId"],
