@@ -201,11 +201,12 @@ Result<std::string> ModelStore::DigestBeside(const ModelUri& uri, MonoTime deadl
   Result<CacheEntry> entry = cache_->LockUri(uri.Spelled(), WaitsUntil(deadline));
   if (!entry.ok()) return entry.status();
   const Result<Sidecars> sidecars = FetchSidecars(uri, deadline);
-  if (!sidecars.ok()) return sidecars.status();
-  const Result<std::string> manifest = KeepSidecars(uri, *entry, *sidecars);
-  if (!manifest.ok()) return manifest.status();
-  Result<std::string> named = ManifestDigest(*manifest);
-  if (named.ok() && !named->empty()) cache_->Discard(std::move(*entry));
+  const Result<std::string> manifest =
+      sidecars.ok() ? KeepSidecars(uri, *entry, *sidecars) : Result<std::string>(sidecars.status());
+  Result<std::string> named = manifest.ok() ? ManifestDigest(*manifest) : manifest;
+  // What stays is a download that began while nobody knew its digest.
+  const bool known = named.ok() && !named->empty();
+  if (known || HoldsNothing(entry->dir())) cache_->Discard(std::move(*entry));
   return named;
 }
 
@@ -264,7 +265,10 @@ Result<StoredModel> ModelStore::FetchUnknown(const ModelUri& uri, MonoTime deadl
   Result<PartialFile> partial = OpenPartial(uri, *waiting, progress);
   if (!partial.ok()) return partial.status();
   Result<std::string> digest = Receive(uri, "", deadline, *partial);
-  if (!digest.ok()) return digest.status();
+  if (!digest.ok()) {
+    if (HoldsNothing(waiting->dir())) cache_->Discard(std::move(*waiting));
+    return digest.status();
+  }
   const Result<CacheEntry> entry = cache_->LockDigest(*digest, WaitsUntil(deadline));
   if (!entry.ok()) return entry.status();
   Result<CachePin> pin = cache_->Pin(*entry);

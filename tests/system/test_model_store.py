@@ -277,8 +277,10 @@ def test_what_is_not_the_model_is_never_kept(fetch, http_store, local_dir):
     http_store.lengths.clear()
     code, error = fetch(http_store.url + MODEL, "repository.max_model_bytes=999999", fails=True)
     assert code == 1 and "repository.max_model_bytes" in error and not entries(cache, "model.part")
-    code, error = fetch(http_store.url + "/none/model.onnx", sha256=digest_of(data), fails=True)
-    assert code == 1 and "404" in error
+    for digest in (digest_of(data), None):
+        code, error = fetch(http_store.url + "/none/model.onnx", sha256=digest, fails=True)
+        assert code == 1 and "404" in error
+    assert not list(cache.glob("*/*/*")), "a fetch that failed leaves no entry behind"
 
 
 def test_a_full_disk_is_an_error_that_leaves_nothing(arguments, millrace, http_store, local_dir):
