@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/cmd_models_fetch.h"
 #include "app/command.h"
 #include "app/models_commands.h"
 #include "app/text_table.h"
@@ -264,6 +265,7 @@ void RegisterModels(CLI::App& root, CommandTable& table) {
       "Examples:\n"
       "  millrace models show fraud --models ./models\n"
       "  millrace models show fraud:3 --models ./models -o json");
+  RegisterModelsFetch(*models, table);
   table.commands.emplace_back(
       show, [name](CommandContext& context) { return ShowModel(context, *name); });
   table.commands.emplace_back(

@@ -52,6 +52,15 @@ Status PinnedIsMissing(const std::vector<ModelVersion>& versions, const std::str
               versions.back().version + "'"};
 }
 
+// What has no name of its own is called after its folder, or after its file and its bytes.
+std::string VersionNameOf(const std::string& uri, const std::string& sha256) {
+  constexpr std::size_t kDigestPart = 8;
+  fs::path path(uri);
+  if (!path.has_filename()) path = path.parent_path() / "model.onnx";
+  if (path.stem() == "model") return path.parent_path().filename().string();
+  return path.stem().string() + "-" + sha256.substr(0, kDigestPart);
+}
+
 std::string VersionNames(const std::vector<ModelVersion>& versions) {
   std::string names;
   for (const ModelVersion& version : versions) {
@@ -162,44 +171,28 @@ Result<std::optional<VersionSpec>> ModelLoader::DefaultOf(const std::string& mod
   return std::optional<VersionSpec>(VersionSpec{version->version, "", ""});
 }
 
-// A file that an event names. What has no name of its own is called after its file and its bytes.
-Result<ModelVersion> ModelLoader::FindAt(const std::string& model_id, const VersionSpec& spec) {
-  constexpr std::string_view kFileScheme = "file://";
-  constexpr std::size_t kDigestPart = 8;
-  std::string_view place = spec.uri;
-  if (place.starts_with(kFileScheme)) place.remove_prefix(kFileScheme.size());
-  std::error_code error;
-  const fs::path root = fs::canonical(options_.repository.dir, error);
-  fs::path path = fs::weakly_canonical(root / place, error);
-  if (fs::is_directory(path, error)) path /= "model.onnx";
-  const fs::path inside = path.lexically_relative(root);
-  if (inside.empty() || *inside.begin() == "..") {
-    return Status(StatusCode::kInvalidArgument,
-                  "'" + spec.uri + "' is not inside the repository '" + root.string() + "'");
-  }
-  if (!fs::is_regular_file(path, error)) {
-    return Status(StatusCode::kNotFound, "'" + path.string() + "' is not a file");
-  }
+// A file that an event names, wherever it is: brought here, verified.
+Result<ModelVersion> ModelLoader::FetchVersion(const std::string& model_id,
+                                               const VersionSpec& spec, const Report& report,
+                                               CachePin* pin) {
+  report(ModelState::kDownloading);
+  Result<StoredModel> stored = store_.Fetch({model_id, spec.version, spec.uri, spec.sha256});
+  if (!stored.ok()) return stored.status();
+  *pin = std::move(stored->pin);
   ModelVersion version;
   version.model_id = model_id;
-  version.path = path.string();
-  version.bytes = static_cast<std::int64_t>(fs::file_size(path, error));
-  if (path.extension() == ".test") version.engine = kTestEngine;
-  version.version = spec.version;
-  if (version.version.empty() && path.stem() == "model") {
-    version.version = path.parent_path().filename().string();
-  } else if (version.version.empty()) {
-    const Result<std::string> digest = Sha256OfFile(version.path);
-    if (!digest.ok()) return digest.status();
-    version.version = path.stem().string() + "-" + digest->substr(0, kDigestPart);
-  }
+  version.path = stored->path;
+  version.bytes = stored->bytes;
+  version.sha256 = stored->sha256;
+  version.manifest_path = stored->manifest_path;
+  if (fs::path(stored->path).extension() == ".test") version.engine = kTestEngine;
+  version.version = spec.version.empty() ? VersionNameOf(spec.uri, stored->sha256) : spec.version;
   if (!IsValidModelId(version.version)) {
     return Status(StatusCode::kInvalidArgument,
-                  "'" + version.path + "' does not make the name of a version; name one");
+                  "'" + spec.uri + "' does not make the name of a version; name one");
   }
-  const fs::path manifest_path = path.parent_path() / "model.yaml";
-  if (!fs::exists(manifest_path, error)) return version;
-  Result<ModelManifest> manifest = ReadModelManifest(manifest_path.string());
+  if (version.manifest_path.empty()) return version;
+  Result<ModelManifest> manifest = ReadModelManifest(version.manifest_path);
   if (!manifest.ok()) return manifest.status();
   version.description = std::move(manifest->description);
   version.labels = std::move(manifest->labels);
@@ -207,9 +200,17 @@ Result<ModelVersion> ModelLoader::FindAt(const std::string& model_id, const Vers
   return version;
 }
 
+// With keys that are trusted, what lies in the folder has to be signed, too.
+Status ModelLoader::VerifySignature(ModelVersion* version) {
+  if (options_.repository.trusted_keys.empty()) return {};
+  Result<std::string> digest = Sha256OfFile(version->path);
+  if (!digest.ok()) return digest.status();
+  version->sha256 = *digest;
+  return store_.VerifySigned(version->path, version->manifest_path, *digest);
+}
+
 Result<ModelVersion> ModelLoader::Find(const std::string& model_id, const VersionSpec& spec) {
   if (options_.repository.dir.empty()) return NoRepository();
-  if (!spec.uri.empty()) return FindAt(model_id, spec);
   const Result<RepositoryListing> listing =
       ScanRepository(options_.repository.dir, ReadModelManifest, model_id);
   if (!listing.ok()) return listing.status();
@@ -229,17 +230,14 @@ Result<ModelVersion> ModelLoader::Find(const std::string& model_id, const Versio
 Result<ModelToServe> ModelLoader::Load(const std::string& model_id, const VersionSpec& spec,
                                        const Report& report) {
   if (cancelled_.load()) return Status(StatusCode::kCancelled, "stopped");
-  const Result<ModelVersion> version = Find(model_id, spec);
+  CachePin pin;  // Until it is loaded.
+  Result<ModelVersion> version =
+      spec.uri.empty() ? Find(model_id, spec) : FetchVersion(model_id, spec, report, &pin);
   if (!version.ok()) return version.status();
+  if (spec.uri.empty()) MILLRACE_RETURN_IF_ERROR(VerifySignature(&*version));
+  if (!spec.sha256.empty()) version->sha256 = spec.sha256;  // Loading refuses other bytes.
   report(ModelState::kWarming);
-  Result<ModelToServe> model = LoadVersion(engines_, options_, *version);
-  if (!model.ok()) return model.status();
-  if (!spec.sha256.empty() && model->ref().sha256 != spec.sha256) {
-    return Status(StatusCode::kInvalidArgument,
-                  "model " + model_id + ":" + spec.version + " (" + version->path +
-                      "): its sha256 is " + model->ref().sha256 + ", expected " + spec.sha256);
-  }
-  return model;
+  return LoadVersion(engines_, options_, *version);
 }
 
 }  // namespace millrace

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "app/options.h"
+#include "config/manifest_reader.h"
+#include "models/model_store.h"
 #include "models/repository.h"
 #include "pipeline/model_table.h"
 #include "pipeline/version_loader.h"
@@ -38,7 +40,9 @@ Result<std::vector<ModelToServe>> LoadModels(EngineSet& engines, const AllOption
 class ModelLoader final : public VersionLoader {
  public:
   ModelLoader(EngineSet& engines, const AllOptions& options)
-      : engines_(engines), options_(options) {}
+      : engines_(engines),
+        options_(options),
+        store_(options.repository, SystemClock(), ReadModelManifest) {}
 
   Result<ModelToServe> Load(const std::string& model_id, const VersionSpec& spec,
                             const Report& report) override;
@@ -46,16 +50,22 @@ class ModelLoader final : public VersionLoader {
   Result<std::vector<Default>> Defaults() override;
   Result<std::optional<VersionSpec>> DefaultOf(const std::string& model_id) override;
   bool Pinned(const std::string& model_id) const override;
-  void Cancel() override { cancelled_.store(true); }
+  void Cancel() override {
+    cancelled_.store(true);
+    store_.Cancel();
+  }
 
  private:
   // Where the version is on this machine.
   Result<ModelVersion> Find(const std::string& model_id, const VersionSpec& spec);
-  Result<ModelVersion> FindAt(const std::string& model_id, const VersionSpec& spec);
+  Result<ModelVersion> FetchVersion(const std::string& model_id, const VersionSpec& spec,
+                                    const Report& report, CachePin* pin);
+  Status VerifySignature(ModelVersion* version);
   std::string PinOf(const std::string& model_id) const;
 
   EngineSet& engines_;
   const AllOptions& options_;
+  ModelStore store_;
   std::atomic<bool> cancelled_{false};
 };
 

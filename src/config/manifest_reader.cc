@@ -13,11 +13,17 @@
 namespace millrace {
 namespace {
 
-const std::array<std::string, 4> kKeys = {"description", "labels", "provenance", "engine"};
+const std::array<std::string, 5> kKeys = {"description", "labels", "provenance", "engine",
+                                          "sha256"};
 const std::array<std::string, 2> kEngines = {"onnxruntime", "test"};
 
 Status Wrong(const std::string& path, const YAML::Mark& mark, const std::string& what) {
   return {StatusCode::kConfiguration, path + ":" + std::to_string(mark.line + 1) + ": " + what};
+}
+
+bool IsDigest(const std::string& text) {
+  constexpr std::size_t kDigits = 64;
+  return text.size() == kDigits && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 Status ReadLabels(const std::string& path, const YAML::Node& node,
@@ -41,7 +47,7 @@ Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node&
   if (std::find(kKeys.begin(), kKeys.end(), name) == kKeys.end()) {
     return Wrong(path, key.Mark(),
                  "unknown key '" + name + "'" + DidYouMean(name, kKeys) +
-                     "; known are description, labels, provenance and engine");
+                     "; known are description, labels, provenance, engine and sha256");
   }
   if (name == "labels") return ReadLabels(path, value, manifest.labels);
   if (!value.IsScalar()) return Wrong(path, value.Mark(), name + " is one line of text");
@@ -54,6 +60,13 @@ Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node&
                        DidYouMean(value.Scalar(), kEngines) + "; known are onnxruntime and test");
     }
     manifest.engine = value.Scalar();
+  }
+  if (name == "sha256") {
+    if (!IsDigest(value.Scalar())) {
+      return Wrong(path, value.Mark(),
+                   "sha256 is the model file's, 64 lower-case hexadecimal digits");
+    }
+    manifest.sha256 = value.Scalar();
   }
   return {};
 }

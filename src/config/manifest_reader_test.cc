@@ -47,6 +47,17 @@ TEST_F(ManifestReaderTest, ReadsEveryKey) {
   EXPECT_EQ(manifest->engine, "test");
 }
 
+TEST_F(ManifestReaderTest, ADigestIsReadAsItIsComparedOrNotAtAll) {
+  const std::string digest(64, 'a');
+  const Result<ModelManifest> manifest = Read("sha256: " + digest + "\n");
+  ASSERT_TRUE(manifest.ok()) << manifest.status().ToString();
+  EXPECT_EQ(manifest->sha256, digest);
+  for (const std::string& wrong : {std::string(63, 'a'), std::string(65, 'a'), std::string(64, 'A'),
+                                   std::string(64, 'g'), std::string()}) {
+    ExpectError("sha256: '" + wrong + "'\n", ":1: sha256 is the model file's");
+  }
+}
+
 TEST_F(ManifestReaderTest, AnEmptyFileSaysNothing) {
   for (const char* text : {"", "# only a comment\n", "---\n"}) {
     const Result<ModelManifest> manifest = Read(text);

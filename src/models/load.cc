@@ -150,6 +150,10 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
   if (!before.ok()) return before.status().WithContext(context);
   Result<std::string> digest = Sha256OfFile(version.path);
   if (!digest.ok()) return digest.status().WithContext(context);
+  if (!version.sha256.empty() && version.sha256 != *digest) {
+    return Status(StatusCode::kCorruption, context + ": its SHA-256 is " + *digest + ", " +
+                                               version.manifest_path + " says " + version.sha256);
+  }
   Result<std::unique_ptr<Session>> session = engine.Load(version.path, name, options);
   if (!session.ok()) return session.status();
   const Result<FileStamp> after = StampOf(version.path);

@@ -58,6 +58,29 @@ TEST(LoadModel, CarriesIdVersionAndDigestOfTheFile) {
   EXPECT_GE(model.load_time.count(), 0);
 }
 
+TEST(Sha256Hex, AgreesWithThatOfFilesAndKnowsItsOwnNotation) {
+  EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_TRUE(IsSha256(Sha256Hex("")));
+  EXPECT_FALSE(IsSha256(Sha256Hex("").substr(1)));
+  EXPECT_FALSE(IsSha256(std::string(kSha256Digits, 'A')));
+  // RFC 4231, case 2.
+  EXPECT_EQ(HexText(HmacSha256("Jefe", "what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+TEST(LoadModel, RefusesAFileThatIsNotTheOneItsManifestNames) {
+  Result<std::unique_ptr<Engine>> engine = OpenTestOrt();
+  ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+  ModelVersion version = Version(TestModelPath("linear/1"));
+  version.sha256 = *Sha256OfFile(version.path);
+  EXPECT_TRUE(LoadModel(**engine, version, {}).ok());
+  version.sha256 = Sha256Hex("another");
+  version.manifest_path = "/m/model.yaml";
+  const Status status = LoadModel(**engine, version, {}).status();
+  EXPECT_EQ(status.code(), StatusCode::kCorruption);
+  EXPECT_TRUE(Has(status.message(), "/m/model.yaml")) << status.message();
+}
+
 TEST(LoadModel, LoadsEveryModelThatThisVersionOffers) {
   Result<std::unique_ptr<Engine>> engine = OpenTestOrt();
   ASSERT_TRUE(engine.ok()) << engine.status().ToString();

@@ -1,11 +1,72 @@
 #include "models/options.h"
 
+#include <algorithm>
+
 namespace millrace {
 namespace {
 
 constexpr std::int64_t kMaxBatchRows = 4096;
 constexpr std::int64_t kMaxIntraOpThreads = 256;
 constexpr std::int64_t kMaxPriority = 10'000;
+constexpr std::int64_t kMinCacheBytes = std::int64_t{1} << 10;
+constexpr std::int64_t kMaxStoreBytes = std::int64_t{64} << 40;
+constexpr std::int64_t kMaxLowSpeedBytes = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxFetchAttempts = 100;
+
+void DescribeCacheSettings(SettingSet& set, RepositoryOptions& options) {
+  set.String("repository.cache_dir", &options.cache_dir,
+             "Folder for what was fetched, shared by the workers of a host; empty takes "
+             "$XDG_CACHE_HOME/millrace/models, else ~/.cache/millrace/models.");
+  set.Bytes("repository.cache_bytes", &options.cache_bytes, kMinCacheBytes, kMaxStoreBytes,
+            "Size of that folder; the models that were not used for longest go first, those in use "
+            "stay.");
+  set.Bytes("repository.max_model_bytes", &options.max_model_bytes, 1, kMaxStoreBytes,
+            "Largest model file that is fetched or loaded by its URI.");
+  set.Bool("repository.verify_digest", &options.verify_digest,
+           "Compute the SHA-256 of what is in the cache each time it is used, and fetch nothing "
+           "whose digest is not known beforehand.");
+  set.String(
+      "repository.trusted_keys", &options.trusted_keys,
+      "Ed25519 public keys, base64 of their 32 bytes or PEM files, comma-separated. With any, "
+      "a version needs a model.yaml with the model's sha256, and a model.yaml.sig by one of "
+      "the keys.");
+}
+
+void DescribeFetchSettings(SettingSet& set, RepositoryOptions& options) {
+  set.String("repository.ca_file", &options.ca_file,
+             "PEM file of the authorities that a model store's certificate is checked against; "
+             "empty takes the system's.");
+  set.Duration("repository.connect_timeout", &options.connect_timeout, Millis(1), Millis(300'000),
+               "How long a connection to a model store may take.");
+  set.Bytes("repository.low_speed_bytes", &options.low_speed_bytes, 0, kMaxLowSpeedBytes,
+            "A download slower than this many bytes a second, for low_speed_time, is cut and "
+            "resumed. 0: none is.");
+  set.Duration("repository.low_speed_time", &options.low_speed_time, Millis(1'000),
+               Millis(3'600'000), "How long a download may be slower than low_speed_bytes.");
+  set.Duration("repository.fetch_timeout", &options.fetch_timeout, Millis(1'000),
+               Millis(86'400'000), "How long fetching one model may take, retries included.");
+  set.Integer("repository.fetch_attempts", &options.fetch_attempts, 1, kMaxFetchAttempts,
+              "How often a request to a model store is tried that brings nothing new, when the "
+              "failure may pass.");
+}
+
+void DescribeS3Settings(SettingSet& set, S3Options& options) {
+  set.String("repository.s3.endpoint", &options.endpoint,
+             "URL of an S3-compatible store, http: or https:; empty takes $AWS_ENDPOINT_URL_S3, "
+             "$AWS_ENDPOINT_URL, else AWS in the region.");
+  set.String("repository.s3.region", &options.region,
+             "Region that requests are signed for; empty takes $AWS_REGION, $AWS_DEFAULT_REGION, "
+             "else us-east-1.");
+  set.String("repository.s3.access_key", &options.access_key,
+             "Access key; empty takes $AWS_ACCESS_KEY_ID, then web identity, container and "
+             "instance credentials.");
+  set.String("repository.s3.secret_key", &options.secret_key, "Secret of the access key.",
+             {.secret = true});
+  set.String("repository.s3.session_token", &options.session_token,
+             "Session token of a temporary access key.", {.secret = true});
+  set.Bool("repository.s3.anonymous", &options.anonymous,
+           "Sign nothing, for buckets that anyone may read.");
+}
 
 void DescribeMemorySettings(SettingSet& set, RepositoryOptions& options) {
   set.Bool("repository.lazy", &options.lazy,
@@ -30,6 +91,18 @@ void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
              "Model that messages of the form {\"model_path\": ...} on topics.events are for; they "
              "name none. Empty: the only model of the repository.");
   DescribeMemorySettings(set, options);
+  set.String("repository.store", &options.store,
+             "Where models are fetched from whose URI is relative: file:, http:, https: or "
+             "s3://bucket/prefix; empty takes repository.dir.");
+  set.String("repository.allow_dirs", &options.allow_dirs,
+             "Folders, besides repository.dir, that a model may be loaded from; comma-separated.");
+  set.String("repository.allow_hosts", &options.allow_hosts,
+             "Hosts, besides those of repository.store and the S3 endpoint, that a model may be "
+             "fetched from: names, *.suffix, host:port, addresses, CIDR; comma-separated. Private, "
+             "loopback and link-local addresses are refused unless an address or CIDR lists them.");
+  DescribeCacheSettings(set, options);
+  DescribeFetchSettings(set, options);
+  DescribeS3Settings(set, options.s3);
 }
 
 void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
@@ -54,6 +127,21 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
   set.Bool("pinned", &options.pinned,
            "Load this model at start and keep it loaded, whatever repository.lazy and "
            "repository.memory say.");
+}
+
+std::vector<std::string> SplitList(const std::string& text) {
+  constexpr const char* kSpace = " \t\r\n";
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    const std::string part = text.substr(at, comma - at);
+    const std::size_t first = part.find_first_not_of(kSpace);
+    if (first != std::string::npos) {
+      parts.push_back(part.substr(first, part.find_last_not_of(kSpace) - first + 1));
+    }
+    at = comma + 1;
+  }
+  return parts;
 }
 
 }  // namespace millrace

@@ -1,4 +1,4 @@
-// Settings of the model repository, and what a model.yaml says.
+// Settings of the model repository and of the store that fills it, and what a model.yaml says.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,34 @@
 
 namespace millrace {
 
+// How an S3-compatible store is reached, under repository.s3. What is empty comes from the
+// environment, as AWS's own tools have it.
+struct S3Options {
+  std::string endpoint;
+  std::string region;
+  std::string access_key;
+  std::string secret_key;
+  std::string session_token;
+  bool anonymous = false;
+};
+
 struct RepositoryOptions {
-  std::string dir;  // repository.dir; --models DIR
+  std::string dir;         // repository.dir; --models DIR
+  std::string store;       // Base of model URIs that are relative.
+  std::string allow_dirs;  // Comma-separated, as the lists below.
+  std::string allow_hosts;
+  std::string cache_dir;  // Empty: DefaultCacheDir().
+  std::int64_t cache_bytes = std::int64_t{10} << 30;
+  std::int64_t max_model_bytes = std::int64_t{2} << 30;
+  bool verify_digest = true;
+  std::string trusted_keys;
+  std::string ca_file;
+  Millis connect_timeout{5'000};
+  std::int64_t low_speed_bytes = 1 << 10;  // A second.
+  Millis low_speed_time{30'000};
+  Millis fetch_timeout{3'600'000};
+  std::int64_t fetch_attempts = 5;
+  S3Options s3;
   Millis allow_missing_for{0};
   std::string model_path_for;
   bool lazy = false;
@@ -38,6 +64,7 @@ struct ModelManifest {
   std::vector<std::string> labels;  // Of the classes, in the order of the outputs.
   std::string provenance;           // Where data and model come from, for people.
   std::string engine;               // "onnxruntime" or "test"; empty: by the model file's name.
+  std::string sha256;               // Of the model file, 64 lower-case hexadecimal digits.
 };
 
 // Reads the model.yaml at the path; errors name file and line. Whoever knows YAML provides it.
@@ -45,5 +72,8 @@ using ManifestReader = std::function<Result<ModelManifest>(const std::string& pa
 
 void DescribeSettings(SettingSet& set, RepositoryOptions& options);
 void DescribeModelSettings(SettingSet& set, ModelOptions& options);
+
+// The parts between commas, without the spaces around them; empty ones are left out.
+std::vector<std::string> SplitList(const std::string& text);
 
 }  // namespace millrace

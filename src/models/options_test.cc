@@ -29,5 +29,24 @@ TEST(ModelSettings, TheRepositoryHasItsFolder) {
   EXPECT_EQ(options.dir, "/srv/models");
 }
 
+TEST(ModelSettings, EveryDefaultOfTheRepositoryIsAValueThatCanBeSet) {
+  RepositoryOptions options;
+  SettingSet set;
+  DescribeSettings(set, options);
+  for (const Setting& setting : set.settings()) {
+    const Status status = setting.set(setting.get());
+    EXPECT_TRUE(status.ok()) << setting.path << "=" << setting.get() << ": " << status.ToString();
+    EXPECT_EQ(setting.secret, setting.path == "repository.s3.secret_key" ||
+                                  setting.path == "repository.s3.session_token")
+        << setting.path;
+  }
+}
+
+TEST(SplitList, TakesWhatIsBetweenCommas) {
+  EXPECT_EQ(SplitList(" a ,b,, c d ,"), (std::vector<std::string>{"a", "b", "c d"}));
+  EXPECT_TRUE(SplitList("").empty());
+  EXPECT_TRUE(SplitList(" , ").empty());
+}
+
 }  // namespace
 }  // namespace millrace

@@ -14,6 +14,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxIdBytes = 128;
 constexpr std::string_view kOnnxSuffix = ".onnx";
 constexpr const char* kManifestName = "model.yaml";
+constexpr const char* kManifestSignatureName = "model.yaml.sig";
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsLetterOrDigit(char c) {
@@ -157,6 +158,8 @@ void Scanner::ScanVersion(const fs::path& dir, const std::string& id, const std:
     found.description = std::move(manifest->description);
     found.labels = std::move(manifest->labels);
     found.provenance = std::move(manifest->provenance);
+    found.sha256 = std::move(manifest->sha256);
+    found.manifest_path = manifest_path.string();
   }
   Add(std::move(found));
 }
@@ -169,7 +172,7 @@ void Scanner::ScanModel(const fs::path& dir, const std::string& id) {
   }
   bool any = false;
   for (const std::string& name : names) {
-    if (name == kManifestName) continue;
+    if (name == kManifestName || name == kManifestSignatureName) continue;
     const fs::path path = dir / name;
     if (!Inside(path)) continue;
     std::error_code error;

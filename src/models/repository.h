@@ -41,6 +41,8 @@ struct ModelVersion {
   std::vector<std::string> labels;
   std::string provenance;
   std::string engine{kOnnxRuntimeEngine};
+  std::string manifest_path;  // Of the model.yaml that holds for it; empty without one.
+  std::string sha256;         // That its file has to have, from model.yaml; empty: any.
 };
 
 // Whether version `a` is older than `b`. Numbers in numeric order, other names in lexicographic

@@ -59,6 +59,21 @@ class RepositoryTest : public ::testing::Test {
 
 using Names = std::vector<std::string>;
 
+TEST_F(RepositoryTest, NotesWhichManifestHoldsAndPassesOverItsSignature) {
+  Write("m/1/model.onnx");
+  Write("m/1/model.yaml", "own");
+  Write("m/1/model.yaml.sig", "x");
+  Write("m/2/model.onnx");
+  Write("m/model.yaml", "shared");
+  Write("m/model.yaml.sig", "x");
+  Write("bare/1/model.onnx");
+  const RepositoryListing listing = Scan();
+  EXPECT_TRUE(listing.warnings.empty()) << listing.warnings[0];
+  EXPECT_TRUE(listing.models.at("m")[0].manifest_path.ends_with("/repo/m/1/model.yaml"));
+  EXPECT_TRUE(listing.models.at("m")[1].manifest_path.ends_with("/repo/m/model.yaml"));
+  EXPECT_EQ(listing.models.at("bare")[0].manifest_path, "");
+}
+
 TEST(IsValidModelId, FollowsTheContract) {
   for (const char* good : {"a", "1", "cancer-mlp", "A.b_c-9", "0.1"}) {
     EXPECT_TRUE(IsValidModelId(good)) << good;

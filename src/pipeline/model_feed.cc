@@ -20,7 +20,7 @@ constexpr Millis kPause{250};
 // Between two looks for a topic that was not there.
 constexpr Millis kLookForTopic{10'000};
 // A status that cannot be written by then waits for the next attempt.
-constexpr Millis kWritePatience{2'000};
+constexpr Millis kWritePatience{5'000};
 
 }  // namespace
 
@@ -197,7 +197,11 @@ Status ModelFeed::WriteStatuses() {
     records[i].key = keys[i];
     records[i].value = values[i];
   }
-  MILLRACE_RETURN_IF_ERROR(producer_->Append(topics_.status, records));
+  if (Status status = producer_->Append(topics_.status, records); !status.ok()) {
+    producer_.reset();  // What it took back may be on its way: the next one begins anew.
+    look_for_status_ = {};
+    return status;
+  }
   const std::lock_guard lock(mutex_);
   for (const auto& [id, status] : sending) {
     told_[id] = true;

@@ -241,7 +241,9 @@ Status Shadow::Write() {
     records[i].value = pending_[i].value;
     records[i].headers = HeadersView(pending_[i].headers);
   }
-  return producer_->Append(topics_.shadow, records);
+  Status status = producer_->Append(topics_.shadow, records);
+  if (!status.ok()) producer_.reset();
+  return status;
 }
 
 }  // namespace millrace

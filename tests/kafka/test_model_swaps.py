@@ -51,9 +51,14 @@ class Promoter:
         return self.states
 
     def wait(self, version, workers=1, state="serving"):
-        wait_until(lambda: sum(s["version"] == version and s["state"] == state
-                               for s in self.read().values()) >= workers,
-                   what=f"{workers} workers that are {state} with version {version}")
+        def answered():
+            return sum(s["version"] == version and s["state"] == state
+                       for s in self.read().values()) >= workers
+        try:
+            wait_until(answered, what=f"{workers} workers that are {state} with version {version}")
+        except AssertionError:
+            print(self.states)
+            raise
 
 
 def judged(cluster, topics, requests):

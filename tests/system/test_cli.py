@@ -7,6 +7,7 @@ import pytest
 
 COMMANDS = ["serve", "demo", "send", "topics create", "topics describe", "results", "dlq list",
             "dlq show", "dlq stats", "dlq replay", "dlq park", "models list", "models show",
+            "models fetch",
             "verify", "bench", "config check", "config dump", "config schema", "config reference",
             "completion bash", "completion zsh", "completion fish"]
 
