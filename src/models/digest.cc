@@ -25,6 +25,28 @@ Status Broken(const std::string& path, const char* what) {
   return {StatusCode::kInternal, path + ": " + what};
 }
 
+using Context = std::unique_ptr<EVP_MD_CTX, FreeContext>;
+
+// Null when there is no SHA-256.
+Context NewContext() {
+  Context context(EVP_MD_CTX_new());
+  if (context == nullptr || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) return {};
+  return context;
+}
+
+Result<std::string> HexOf(EVP_MD_CTX* context, const std::string& path) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  if (EVP_DigestFinal_ex(context, digest.data(), &size) != 1) return Broken(path, "SHA-256 failed");
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string text;
+  for (std::size_t i = 0; i < size; ++i) {
+    text += kHex[digest[i] >> 4U];
+    text += kHex[digest[i] & 0xFU];
+  }
+  return text;
+}
+
 }  // namespace
 
 Result<std::string> Sha256OfFile(const std::string& path) {
@@ -32,10 +54,8 @@ Result<std::string> Sha256OfFile(const std::string& path) {
   if (file == nullptr) {
     return Status(StatusCode::kNotFound, path + ": cannot be opened: " + std::strerror(errno));
   }
-  const std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
-  if (context == nullptr || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
-    return Broken(path, "SHA-256 is not available in this OpenSSL");
-  }
+  const Context context = NewContext();
+  if (context == nullptr) return Broken(path, "SHA-256 is not available in this OpenSSL");
   std::vector<unsigned char> piece(kPieceBytes);
   while (true) {
     const std::size_t got = std::fread(piece.data(), 1, piece.size(), file.get());
@@ -45,18 +65,16 @@ Result<std::string> Sha256OfFile(const std::string& path) {
     if (got < piece.size()) break;
   }
   if (std::ferror(file.get()) != 0) return Broken(path, "cannot be read to its end");
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (EVP_DigestFinal_ex(context.get(), digest.data(), &size) != 1) {
-    return Broken(path, "SHA-256 failed");
+  return HexOf(context.get(), path);
+}
+
+Result<std::string> Sha256OfText(std::string_view text) {
+  const Context context = NewContext();
+  if (context == nullptr) return Broken("a text", "SHA-256 is not available in this OpenSSL");
+  if (EVP_DigestUpdate(context.get(), text.data(), text.size()) != 1) {
+    return Broken("a text", "SHA-256 failed");
   }
-  constexpr std::string_view kHex = "0123456789abcdef";
-  std::string text;
-  for (std::size_t i = 0; i < size; ++i) {
-    text += kHex[digest[i] >> 4U];
-    text += kHex[digest[i] & 0xFU];
-  }
-  return text;
+  return HexOf(context.get(), "a text");
 }
 
 }  // namespace millrace

@@ -6,6 +6,25 @@ namespace {
 constexpr std::int64_t kMaxBatchRows = 4096;
 constexpr std::int64_t kMaxIntraOpThreads = 256;
 constexpr std::int64_t kMaxPriority = 10'000;
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+void DescribeProbe(SettingSet& set, ProbeLimits& probe) {
+  set.Bool("repository.probe.enabled", &probe.enabled,
+           "Whether a model version is tried in a process of its own, with limits, before it is "
+           "loaded; one that fails there is refused. The verdict is kept under its digest.");
+  set.Bytes("repository.probe.memory", &probe.memory_bytes, 64 * kMiB, (1024 * 1024) * kMiB,
+            "Memory that loading and running a model may take in its probe, besides four times the "
+            "size of its file.");
+  set.Duration("repository.probe.timeout", &probe.time, Millis(1'000), Millis(3'600'000),
+               "How long the probe of one model may take.");
+  set.Bytes("repository.probe.max_bytes", &probe.max_bytes, 1, (2048 * kMiB) - 1,
+            "Largest model file.");
+  set.Integer("repository.probe.max_nodes", &probe.max_nodes, 1, 100'000'000,
+              "Most nodes in a model's graph, its subgraphs and functions included.");
+  set.String("repository.probe.allow_domains", &probe.allow_domains,
+             "Domains of operators that a model may use besides ai.onnx, ai.onnx.ml and "
+             "com.microsoft, separated by commas.");
+}
 
 }  // namespace
 
@@ -17,6 +36,10 @@ void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
                "How long a request of a model that is not in the repository waits for it before it "
                "becomes a dead letter `unknown_model`; the model is loaded as soon as it is there. "
                "0: not at all.");
+  set.String("repository.cache_dir", &options.cache_dir,
+             "Folder for what is kept of models, such as the verdicts of their probes; workers may "
+             "share it. Empty takes $XDG_CACHE_HOME/millrace/models, or ~/.cache/millrace/models.");
+  DescribeProbe(set, options.probe);
 }
 
 void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
