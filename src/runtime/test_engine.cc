@@ -17,6 +17,8 @@
 //   fail_file=PATH    while this file is there every run fails                    (unset)
 //   hang_file=PATH    while it is there every run waits until it is terminated    (unset)
 //   hang_value=15     such a run waits until it is terminated                     (unset)
+//   load=fine         fine, or what loading it does to the process: fault, hang, exit (fine)
+#include <signal.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -52,6 +54,7 @@ struct TestModel {
   bool nan = false;
   bool spin = false;
   bool crash_on_thread = false;
+  std::string load = "fine";
   std::string fail_file;
   std::string hang_file;
   std::optional<double> slow_value, fail_value, crash_value, hang_value, scarce_value;
@@ -98,6 +101,10 @@ bool SetKey(std::string_view key, std::string_view value, TestModel& model) {
   if (key == "fail_file" || key == "hang_file") {
     (key == "fail_file" ? model.fail_file : model.hang_file) = value;
     return !value.empty();
+  }
+  if (key == "load") {
+    model.load = value;
+    return value == "fine" || value == "fault" || value == "hang" || value == "exit";
   }
   if (key == "type") return ParseType(value, &model.type);
   if (key == "behaviour") return ParseWord(value, "echo", "nan", &model.nan);
@@ -327,6 +334,13 @@ class TestSession final : public Session {
   RowLayout layout_;
 };
 
+// What a model that is loaded does besides.
+void ActOnLoad(const std::string& load) {
+  if (load == "fault") ::raise(SIGSEGV);
+  if (load == "exit") ::_exit(0);
+  while (load == "hang") std::this_thread::sleep_for(Millis(1'000));
+}
+
 class TestEngine final : public Engine {
  public:
   std::string Version() const override { return "test"; }
@@ -336,6 +350,7 @@ class TestEngine final : public Engine {
     std::string context = "model " + name + " (" + path + ")";
     Result<TestModel> model = ReadTestModel(path);
     if (!model.ok()) return model.status().WithContext(context);
+    ActOnLoad(model->load);
     return std::unique_ptr<Session>(std::make_unique<TestSession>(
         *model, static_cast<std::size_t>(options.max_rows), name, std::move(context)));
   }
