@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "app/model_admission.h"
 #include "config/manifest_reader.h"
 #include "generated/build_info.h"
 #include "telemetry/log.h"
@@ -80,6 +81,7 @@ namespace {
 
 // The version that serves, of the versions of one model.
 Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
+                                  ModelAdmission& admission,
                                   const std::vector<ModelVersion>& versions) {
   const std::string& id = versions.front().model_id;
   const auto configured = options.models.find(id);
@@ -95,8 +97,10 @@ Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
   SessionOptions session;
   session.intra_op_threads = model.intra_op_threads;
   session.max_rows = static_cast<std::int64_t>(serve.policy.max_rows);
+  MILLRACE_RETURN_IF_ERROR(admission.Admit(*version));
   Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
   if (!loaded.ok()) return loaded.status();
+  MILLRACE_RETURN_IF_ERROR(admission.Confirm(**loaded));
   serve.loaded = std::move(loaded).value();
   LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
            {{"model", id},
@@ -107,19 +111,23 @@ Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
 }
 
 Result<std::optional<ModelToServe>> FindModel(EngineSet& engines, const AllOptions& options,
-                                              const std::string& model_id) {
+                                              const std::string& model_id,
+                                              const std::atomic<bool>* cancel) {
   Result<RepositoryListing> listing = ScanRepository(options.repository.dir, ReadModelManifest);
   if (!listing.ok()) return listing.status();
   const auto found = listing->models.find(model_id);
   if (found == listing->models.end()) return std::optional<ModelToServe>();
-  Result<ModelToServe> model = LoadOneModel(engines, options, found->second);
+  ModelAdmission admission(engines, options, cancel);
+  admission.LogVerdicts();
+  Result<ModelToServe> model = LoadOneModel(engines, options, admission, found->second);
   if (!model.ok()) return model.status();
   return std::optional<ModelToServe>(std::move(model).value());
 }
 
 }  // namespace
 
-Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
+Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options,
+                              const std::atomic<bool>* cancel) {
   if (options.repository.dir.empty()) {
     return Status(StatusCode::kConfiguration,
                   "no model repository: set repository.dir, or pass --models DIR");
@@ -141,8 +149,11 @@ Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options) {
                       std::to_string(listing->models.size()) + " models, a worker takes " +
                       std::to_string(ModelTable::kMaxModels));
   }
+  ModelAdmission admission(engines, options, cancel);
+  admission.LogVerdicts();
+  admission.Prepare(*listing);
   for (const auto& [id, versions] : listing->models) {
-    Result<ModelToServe> model = LoadOneModel(engines, options, versions);
+    Result<ModelToServe> model = LoadOneModel(engines, options, admission, versions);
     if (!model.ok()) return model.status();
     table.Add(std::move(model).value());
   }
@@ -194,7 +205,7 @@ Status WorkerHost::Start(Millis log_patience) {
              {{"port", static_cast<int>(admin_port_)}});
   }
   if (!models_.has_value()) {
-    Result<ModelTable> models = LoadModels(engines_, options_);
+    Result<ModelTable> models = LoadModels(engines_, options_, &stop_requested_);
     if (!models.ok()) return models.status();
     models_ = std::move(models).value();
   }
@@ -218,9 +229,10 @@ Status WorkerHost::Start(Millis log_patience) {
                        .tenants = options_.tenants,
                        .allow_missing_for = options_.repository.allow_missing_for};
   worker.journal = journal_;
-  worker_ = std::make_unique<Worker>(
-      worker, SystemClock(), registry_, std::move(log).value(), std::move(*models_),
-      [this](const std::string& id) { return FindModel(engines_, options_, id); });
+  worker_ = std::make_unique<Worker>(worker, SystemClock(), registry_, std::move(log).value(),
+                                     std::move(*models_), [this](const std::string& id) {
+                                       return FindModel(engines_, options_, id, &stop_requested_);
+                                     });
   published_worker_.store(worker_.get());
   // A stop that came while the models loaded found no worker to tell.
   if (stop_requested_.load()) worker_->RequestStop();

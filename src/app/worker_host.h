@@ -41,8 +41,10 @@ class EngineSet {
 
 // Loads the serving version of every model of the repository that the settings do not forbid.
 // A model that cannot be loaded is an error: a worker that starts without it would turn its
-// requests into dead letters.
-Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options);
+// requests into dead letters. So is one that its probe rejects (model_admission.h). kCancelled when
+// `cancel`, which may be null, became true meanwhile.
+Result<ModelTable> LoadModels(EngineSet& engines, const AllOptions& options,
+                              const std::atomic<bool>* cancel = nullptr);
 
 class WorkerHost final : public AdminView {
  public:
