@@ -24,6 +24,12 @@ def probe_settings(cache, seconds=SECONDS):
             "-s", f"repository.probe.timeout={seconds}s"]
 
 
+@pytest.fixture(autouse=True)
+def confined(pytestconfig):
+    if pytestconfig.getoption("--small"):
+        pytest.skip("sanitizers map more than any limit, so their probes are not confined")
+
+
 @pytest.fixture
 def probe(run_millrace, local_dir):
     """probe(models, name, ...) -> (exit status, the report of `millrace models probe`)."""
@@ -110,6 +116,18 @@ def test_golden_rows_that_hold_are_counted(probe, local_dir):
     (models / "linear" / "2" / "golden.ndjson").write_text(other)
     code, report = probe(models, "linear:2")
     assert code == 1 and "expected is 9" in report["models"][0]["reason"]
+
+
+def test_a_model_that_has_taken_its_probe_over_reaches_nothing(probe, run_millrace, local_dir):
+    """Network, files, processes, the parent: each is tried from within."""
+    models = local_dir / "models"
+    (models / "spy" / "1").mkdir(parents=True)
+    (models / "spy" / "1" / "model.test").write_text("load=escape\n")
+    code, report = probe(models, "spy")
+    assert code == 0, report["models"][0]["reason"]
+    free = run_millrace(["models", "show", "spy", "--models", models, "-s",
+                         "repository.probe.enabled=false"], check=False)
+    assert free.returncode != 0 and "reach the network" in free.stderr
 
 
 def test_domains_that_are_allowed_are_left_to_the_library(run_millrace, local_dir):
