@@ -33,7 +33,9 @@ bench_models() {
 # use_topics PREFIX: the topics that the commands with "${names[@]}" mean
 use_topics() {
   names=()
-  for topic in requests results dlq events status shadow; do names+=(-s "topics.$topic=$1.$topic"); done
+  for topic in requests results dlq events status shadow; do
+    names+=(-s "topics.$topic=$1.$topic")
+  done
 }
 
 # create_topics PREFIX SCALE: those topics, with SCALE times the usual partitions

@@ -3,10 +3,10 @@
 
     python swaps_load.py BROKERS --prefix P --models DIR --model m --rate 800 --swaps 200
 
-Publishes `rate` requests a second on time (open loop), first --seconds without a swap, then while
-versions 1 and 2 take turns: each promotion waits until the worker has answered the one before. Notes
-when each result can be read by a read_committed consumer, holds every output against ONNX Runtime in
-this process, and samples the worker's memory. Prints one JSON object.
+Publishes `rate` requests a second on time (open loop), first --seconds without a swap, then
+while versions 1 and 2 take turns: each promotion waits until the worker has answered the one
+before. Notes when each result can be read by a read_committed consumer, holds every output against
+ONNX Runtime in this process, and samples the worker's memory. Prints one JSON object.
 """
 
 import argparse
@@ -190,11 +190,11 @@ def main():
     load.wait_answers(end)
     swapped = load.waits(first, end)
 
-    answers = {v: s.run(None, {s.get_inputs()[0].name: load.inputs})[0] for v, s in sessions.items()}
-    wrong = sum(
-        not np.allclose(load.output[n],
-                        answers[load.version[n]][n % len(load.inputs)].ravel(), rtol=1e-4, atol=1e-5)
-        for n in load.seen)
+    answers = {v: s.run(None, {s.get_inputs()[0].name: load.inputs})[0]
+               for v, s in sessions.items()}
+    expected = {n: answers[load.version[n]][n % len(load.inputs)].ravel() for n in load.seen}
+    wrong = sum(not np.allclose(load.output[n], expected[n], rtol=1e-4, atol=1e-5)
+                for n in load.seen)
     print(json.dumps({
         "rate": args.rate, "requests": len(load.due), "results": len(load.seen),
         "missing": len(load.due) - len(load.seen), "doubled": load.doubled,

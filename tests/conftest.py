@@ -24,6 +24,8 @@ READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 30.0
 RUN_TIMEOUT = 120.0
 _logs = pytest.StashKey[list]()
+# Where the binary keeps what it finds out about models: once for all tests of a run.
+_cache = tempfile.TemporaryDirectory(prefix="mr-cache-")
 
 
 def pytest_addoption(parser):
@@ -43,6 +45,7 @@ def clean_environment(extra=None):
     """This environment without settings for Millrace that a developer's shell may hold."""
     keep = {"MILLRACE_ORT_LIBRARY"}
     env = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_") or k in keep}
+    env["XDG_CACHE_HOME"] = _cache.name
     env.update({k: str(v) for k, v in (extra or {}).items()})
     return env
 

@@ -150,7 +150,8 @@ class DlqCopy {
     const TopicOptions& topics = context_.options.transport.topics;
     const auto wrong = [&](const std::string& topic) {
       return topic == topics.dlq || topic == topics.results || topic == topics.events ||
-             topic == topics.status || topic == topics.shadow || (!Replays() && topic == topics.requests);
+             topic == topics.status || topic == topics.shadow ||
+             (!Replays() && topic == topics.requests);
     };
     if (!wrong(rules_.to)) return Status::Ok();
     return {StatusCode::kInvalidArgument,

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "app/cmd_models.h"
 #include "app/cmd_models_fetch.h"
 #include "app/command.h"
+#include "app/model_admission.h"
 #include "app/models_commands.h"
 #include "app/text_table.h"
 #include "app/worker_host.h"
@@ -28,28 +30,20 @@ struct Listed {
 };
 
 // Loads `version` as a worker would.
-Result<std::shared_ptr<const LoadedModel>> Load(EngineSet& engines, const ModelVersion& version,
+Result<std::shared_ptr<const LoadedModel>> Load(EngineSet& engines, ModelAdmission& admission,
+                                                const ModelVersion& version,
                                                 const AllOptions& options) {
   auto engine = engines.Get(version.engine);
   if (!engine.ok()) return engine.status();
-  SessionOptions session;
-  session.max_rows = options.batch.max_rows;
-  if (const auto it = options.models.find(version.model_id); it != options.models.end()) {
-    session.intra_op_threads = it->second.intra_op_threads;
-    if (it->second.max_rows > 0) session.max_rows = it->second.max_rows;
-  }
-  return LoadModel(**engine, version, session);
-}
-
-std::string ServingVersion(const std::vector<ModelVersion>& versions, const AllOptions& options) {
-  const auto it = options.models.find(versions.back().model_id);
-  if (it != options.models.end() && !it->second.version.empty()) return it->second.version;
-  return versions.back().version;
+  MILLRACE_RETURN_IF_ERROR(admission.Admit(version));
+  return LoadModel(**engine, version, SessionOptionsFor(options, version.model_id));
 }
 
 std::vector<Listed> ListVersions(const RepositoryListing& listing, const AllOptions& options,
                                  bool check) {
   EngineSet engines(options.runtime);
+  ModelAdmission admission(engines, options);
+  if (check) admission.Prepare(AllVersions(listing));
   std::vector<Listed> listed;
   for (const auto& [id, versions] : listing.models) {
     const std::string serving = ServingVersion(versions, options);
@@ -60,7 +54,7 @@ std::vector<Listed> ListVersions(const RepositoryListing& listing, const AllOpti
       auto digest = Sha256OfFile(version.path);
       if (digest.ok()) entry.sha256 = std::move(digest).value();
       Status status = digest.status();
-      if (check && status.ok()) status = Load(engines, version, options).status();
+      if (check && status.ok()) status = Load(engines, admission, version, options).status();
       entry.failed = !status.ok();
       entry.check = entry.failed ? std::string(status.message()) : check ? "ok" : "";
       listed.push_back(std::move(entry));
@@ -107,34 +101,6 @@ void PrintTable(const std::vector<Listed>& listed, bool check) {
     table.Add(std::move(cells));
   }
   fmt::print("{}", table.Take());
-}
-
-Result<RepositoryListing> Scan(const CommandContext& context) {
-  const std::string& dir = context.options.repository.dir;
-  if (!dir.empty()) return ScanRepository(dir, ReadModelManifest);
-  return Status(StatusCode::kConfiguration,
-                "no model repository: set repository.dir, or pass --models DIR");
-}
-
-// The version that `name`, "model" or "model:version", stands for.
-Result<ModelVersion> Choose(const RepositoryListing& listing, const AllOptions& options,
-                            const std::string& name) {
-  const std::size_t colon = name.find(':');
-  const std::string id = name.substr(0, colon);
-  const auto found = listing.models.find(id);
-  if (found == listing.models.end()) {
-    return Status(StatusCode::kNotFound, "there is no model '" + Printable(id) +
-                                             "' in the repository; see `millrace models list`");
-  }
-  const std::string wanted =
-      colon == std::string::npos ? ServingVersion(found->second, options) : name.substr(colon + 1);
-  std::string versions;
-  for (const ModelVersion& version : found->second) {
-    if (version.version == wanted) return version;
-    versions += (versions.empty() ? "" : ", ") + version.version;
-  }
-  return Status(StatusCode::kNotFound, "model '" + id + "' has no version '" + Printable(wanted) +
-                                           "'; it has " + versions);
 }
 
 void PrintTensors(JsonWriter& json, const char* name, const std::vector<TensorSpec>& tensors) {
@@ -195,12 +161,13 @@ void PrintModelTable(const LoadedModel& model, bool serves) {
 }
 
 int ShowModel(CommandContext& context, const std::string& name) {
-  const auto listing = Scan(context);
+  const auto listing = ScanModels(context);
   if (!listing.ok()) return Fail(context.command, listing.status());
-  const auto version = Choose(*listing, context.options, name);
+  const auto version = NamedVersion(*listing, context.options, name);
   if (!version.ok()) return Fail(context.command, version.status());
   EngineSet engines(context.options.runtime);
-  const auto model = Load(engines, *version, context.options);
+  ModelAdmission admission(engines, context.options);
+  const auto model = Load(engines, admission, *version, context.options);
   if (!model.ok()) return Fail(context.command, model.status());
   const bool serves =
       version->version == ServingVersion(listing->models.at(version->model_id), context.options);
@@ -214,7 +181,7 @@ int ShowModel(CommandContext& context, const std::string& name) {
 
 int ListModels(CommandContext& context, bool check) {
   const std::string& dir = context.options.repository.dir;
-  const auto listing = Scan(context);
+  const auto listing = ScanModels(context);
   if (!listing.ok()) return Fail(context.command, listing.status());
   const std::vector<Listed> listed = ListVersions(*listing, context.options, check);
   if (context.output == OutputFormat::kJson) {
@@ -240,9 +207,50 @@ int ListModels(CommandContext& context, bool check) {
 
 }  // namespace
 
+Result<RepositoryListing> ScanModels(const CommandContext& context) {
+  const std::string& dir = context.options.repository.dir;
+  if (!dir.empty()) return ScanRepository(dir, ReadModelManifest);
+  return Status(StatusCode::kConfiguration,
+                "no model repository: set repository.dir, or pass --models DIR");
+}
+
+std::vector<ModelVersion> AllVersions(const RepositoryListing& listing) {
+  std::vector<ModelVersion> all;
+  for (const auto& [id, versions] : listing.models) {
+    all.insert(all.end(), versions.begin(), versions.end());
+  }
+  return all;
+}
+
+std::string ServingVersion(const std::vector<ModelVersion>& versions, const AllOptions& options) {
+  const auto it = options.models.find(versions.back().model_id);
+  if (it != options.models.end() && !it->second.version.empty()) return it->second.version;
+  return versions.back().version;
+}
+
+Result<ModelVersion> NamedVersion(const RepositoryListing& listing, const AllOptions& options,
+                                  const std::string& name) {
+  const std::size_t colon = name.find(':');
+  const std::string id = name.substr(0, colon);
+  const auto found = listing.models.find(id);
+  if (found == listing.models.end()) {
+    return Status(StatusCode::kNotFound, "there is no model '" + Printable(id) +
+                                             "' in the repository; see `millrace models list`");
+  }
+  const std::string wanted =
+      colon == std::string::npos ? ServingVersion(found->second, options) : name.substr(colon + 1);
+  std::string versions;
+  for (const ModelVersion& version : found->second) {
+    if (version.version == wanted) return version;
+    versions += (versions.empty() ? "" : ", ") + version.version;
+  }
+  return Status(StatusCode::kNotFound, "model '" + id + "' has no version '" + Printable(wanted) +
+                                           "'; it has " + versions);
+}
+
 void RegisterModels(CLI::App& root, CommandTable& table) {
-  CLI::App* const models = root.add_subcommand(
-      "models", "Look at the model repository, and say which versions serve");
+  CLI::App* const models =
+      root.add_subcommand("models", "Look at the model repository, and say which versions serve");
   models->require_subcommand(1);
   RegisterModelEvents(*models, table);
   CLI::App* const list =
@@ -268,6 +276,7 @@ void RegisterModels(CLI::App& root, CommandTable& table) {
   RegisterModelsFetch(*models, table);
   table.commands.emplace_back(
       show, [name](CommandContext& context) { return ShowModel(context, *name); });
+  RegisterModelsProbe(*models, table);
   table.commands.emplace_back(
       list, [check](CommandContext& context) { return ListModels(context, *check); });
 }

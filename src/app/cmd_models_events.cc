@@ -76,8 +76,8 @@ Status CompleteFromRepository(const CommandContext& context, const EventFlags& f
       Result<std::string> digest = Sha256OfFile(version.path);
       if (!digest.ok()) return digest.status();
       if (!spec->sha256.empty() && spec->sha256 != *digest) {
-        return {StatusCode::kInvalidArgument, fmt::format("the sha256 of {} is {}, not {}",
-                                                          version.path, *digest, spec->sha256)};
+        return {StatusCode::kInvalidArgument,
+                fmt::format("the sha256 of {} is {}, not {}", version.path, *digest, spec->sha256)};
       }
       spec->sha256 = std::move(digest).value();
       return {};
@@ -167,9 +167,9 @@ Result<VersionSpec> EarlierVersion(const ModelTarget& target, const EventFlags& 
   const auto by_version = [&flags](const VersionSpec& spec) {
     return spec.version == flags.version;
   };
-  const auto earlier = flags.version.empty()
-                           ? target.earlier.rbegin()
-                           : std::find_if(target.earlier.rbegin(), target.earlier.rend(), by_version);
+  const auto earlier = flags.version.empty() ? target.earlier.rbegin()
+                                             : std::find_if(target.earlier.rbegin(),
+                                                            target.earlier.rend(), by_version);
   if (earlier != target.earlier.rend()) return *earlier;
   if (!flags.version.empty()) return VersionSpec{flags.version, flags.uri, flags.sha256};
   return Status(StatusCode::kNotFound,
@@ -259,9 +259,9 @@ int ShowStatus(CommandContext& context, const std::string& model) {
   const Result<ModelBoard> board = ReadModelBoard(**log, context.options.transport.topics);
   if (!board.ok()) return Fail(context.command, board.status());
   if (!model.empty() && !board->models.contains(model)) {
-    return Fail(context.command,
-                {StatusCode::kNotFound,
-                 fmt::format("neither an event nor a worker tells of model '{}'", Printable(model))});
+    return Fail(context.command, {StatusCode::kNotFound,
+                                  fmt::format("neither an event nor a worker tells of model '{}'",
+                                              Printable(model))});
   }
   if (context.output == OutputFormat::kJson) {
     PrintBoardJson(*board, model);
@@ -269,7 +269,8 @@ int ShowStatus(CommandContext& context, const std::string& model) {
   }
   PrintWorkers(*board, model);
   if (!board->has_status_topic) {
-    fmt::print(stderr, "there is no topic {}: workers tell their models' states in the metrics only\n",
+    fmt::print(stderr,
+               "there is no topic {}: workers tell their models' states in the metrics only\n",
                context.options.transport.topics.status);
   }
   return kExitOk;

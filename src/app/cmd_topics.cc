@@ -342,8 +342,7 @@ std::vector<std::string> NamesToDescribe(const CommandContext& context,
                                          const std::vector<std::string>& given) {
   if (!given.empty() || !OnKafka(context)) return given;
   const TopicOptions& topics = context.options.transport.topics;
-  return {topics.requests, topics.results, topics.dlq, topics.events,
-          topics.status,   topics.shadow};
+  return {topics.requests, topics.results, topics.dlq, topics.events, topics.status, topics.shadow};
 }
 
 // Tells on stderr which of `names` do not exist; returns the exit code. Not to find one that was

@@ -1,4 +1,5 @@
 #include "app/cli.h"
+#include "app/probe/probe_child.h"
 
 // Read by jemalloc when it starts, before main; unused where another allocator is linked.
 //   oversize_threshold:0   responses of many MiB are kept for the next one, not unmapped at once
@@ -11,4 +12,7 @@ const char* malloc_conf =
     "max_background_threads:1";
 }
 
-int main(int argc, char** argv) { return millrace::RunCommandLine(argc, argv); }
+int main(int argc, char** argv) {
+  if (millrace::IsProbeChild(argc, argv)) return millrace::RunProbeChild();
+  return millrace::RunCommandLine(argc, argv);
+}

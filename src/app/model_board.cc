@@ -10,7 +10,8 @@ namespace {
 
 template <class OnRecord>
 Status ReadTopic(Log& log, const std::string& topic, OnRecord on_record) {
-  Result<LogScan> scan = LogScan::Open(log, {LogScan::Wanted{topic, {}, std::nullopt, false}}, false);
+  Result<LogScan> scan =
+      LogScan::Open(log, {LogScan::Wanted{topic, {}, std::nullopt, false}}, false);
   if (!scan.ok()) return scan.status();
   RecordBatch batch;
   while (!scan->done()) {

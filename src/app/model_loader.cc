@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "app/model_admission.h"
 #include "config/manifest_reader.h"
 #include "models/digest.h"
 #include "telemetry/log.h"
@@ -69,32 +70,6 @@ std::string VersionNames(const std::vector<ModelVersion>& versions) {
   return names;
 }
 
-Result<ModelToServe> LoadVersion(EngineSet& engines, const AllOptions& options,
-                                 const ModelVersion& version) {
-  const auto configured = options.models.find(version.model_id);
-  const ModelOptions model =
-      configured == options.models.end() ? ModelOptions() : configured->second;
-  ModelToServe serve;
-  serve.policy = PolicyOf(options, model);
-  serve.run_limit = model.timeout;
-  serve.footprint = ExpectedFootprint(version);
-  serve.pinned = model.pinned;
-  const Result<Engine*> engine = engines.Get(version.engine);
-  if (!engine.ok()) return engine.status();
-  SessionOptions session;
-  session.intra_op_threads = model.intra_op_threads;
-  session.max_rows = static_cast<std::int64_t>(serve.policy.max_rows);
-  Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, version, session);
-  if (!loaded.ok()) return loaded.status();
-  serve.loaded = std::move(loaded).value();
-  LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
-           {{"model", version.model_id},
-            {"version", version.version},
-            {"sha256", serve.loaded->ref.sha256.substr(0, 12)},
-            {"ms", serve.loaded->load_time.count()}});
-  return serve;
-}
-
 }  // namespace
 
 Result<Engine*> EngineSet::Get(const std::string& name) {
@@ -116,6 +91,7 @@ std::string EngineSet::OnnxRuntimeVersion() const {
 
 Result<std::vector<ModelToServe>> LoadModels(EngineSet& engines, const AllOptions& options) {
   ModelLoader loader(engines, options);
+  loader.Prepare();
   const auto defaults = loader.Defaults();
   if (!defaults.ok()) return defaults.status();
   if (defaults->empty()) {
@@ -172,9 +148,8 @@ Result<std::optional<VersionSpec>> ModelLoader::DefaultOf(const std::string& mod
 }
 
 // A file that an event names, wherever it is: brought here, verified.
-Result<ModelVersion> ModelLoader::FetchVersion(const std::string& model_id,
-                                               const VersionSpec& spec, const Report& report,
-                                               CachePin* pin) {
+Result<ModelVersion> ModelLoader::FetchVersion(const std::string& model_id, const VersionSpec& spec,
+                                               const Report& report, CachePin* pin) {
   report(ModelState::kDownloading);
   Result<StoredModel> stored = store_.Fetch({model_id, spec.version, spec.uri, spec.sha256});
   if (!stored.ok()) return stored.status();
@@ -216,15 +191,15 @@ Result<ModelVersion> ModelLoader::Find(const std::string& model_id, const Versio
   if (!listing.ok()) return listing.status();
   const auto found = listing->models.find(model_id);
   if (found == listing->models.end()) {
-    return Status(StatusCode::kNotFound,
-                  "model '" + model_id + "' is not in the repository '" + options_.repository.dir +
-                      "', and the event names no uri");
+    return Status(StatusCode::kNotFound, "model '" + model_id + "' is not in the repository '" +
+                                             options_.repository.dir +
+                                             "', and the event names no uri");
   }
   const ModelVersion* const version = ChooseVersion(found->second, spec.version);
   if (version != nullptr) return *version;
-  return Status(StatusCode::kNotFound,
-                "model '" + model_id + "' has no version '" + spec.version +
-                    "' in the repository; it has " + VersionNames(found->second));
+  return Status(StatusCode::kNotFound, "model '" + model_id + "' has no version '" + spec.version +
+                                           "' in the repository; it has " +
+                                           VersionNames(found->second));
 }
 
 Result<ModelToServe> ModelLoader::Load(const std::string& model_id, const VersionSpec& spec,
@@ -236,8 +211,51 @@ Result<ModelToServe> ModelLoader::Load(const std::string& model_id, const Versio
   if (!version.ok()) return version.status();
   if (spec.uri.empty()) MILLRACE_RETURN_IF_ERROR(VerifySignature(&*version));
   if (!spec.sha256.empty()) version->sha256 = spec.sha256;  // Loading refuses other bytes.
+  return LoadVersion(*version, report);
+}
+
+// Of all that will be loaded at the start, as many at a time as there are processors.
+void ModelLoader::Prepare() {
+  const auto listing = ScanRepository(options_.repository.dir, ReadModelManifest);
+  if (!listing.ok()) return;  // Whoever loads tells.
+  ModelAdmission admission(engines_, options_, &cancelled_);
+  admission.LogVerdicts();
+  admission.Prepare(*listing);
+}
+
+Result<ModelToServe> ModelLoader::LoadVersion(const ModelVersion& version, const Report& report) {
+  const auto configured = options_.models.find(version.model_id);
+  const ModelOptions model =
+      configured == options_.models.end() ? ModelOptions() : configured->second;
+  ModelToServe serve;
+  serve.policy = PolicyOf(options_, model);
+  serve.run_limit = model.timeout;
+  serve.footprint = ExpectedFootprint(version);
+  serve.pinned = model.pinned;
+  const Result<Engine*> engine = engines_.Get(version.engine);
+  if (!engine.ok()) return engine.status();
+  ModelAdmission admission(engines_, options_, &cancelled_);
+  if (options_.repository.probe.enabled) {
+    report(ModelState::kProbing);
+    admission.LogVerdicts();
+    MILLRACE_RETURN_IF_ERROR(admission.Admit(version));
+    const Result<ProbeVerdict> verdict = admission.Verdict(version);
+    if (verdict.ok() && verdict->footprint_bytes > 0) {
+      serve.footprint = static_cast<std::size_t>(verdict->footprint_bytes);
+    }
+  }
   report(ModelState::kWarming);
-  return LoadVersion(engines_, options_, *version);
+  Result<std::shared_ptr<const LoadedModel>> loaded =
+      LoadModel(**engine, version, SessionOptionsFor(options_, version.model_id));
+  if (!loaded.ok()) return loaded.status();
+  MILLRACE_RETURN_IF_ERROR(admission.Confirm(**loaded));
+  serve.loaded = std::move(loaded).value();
+  LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
+           {{"model", version.model_id},
+            {"version", version.version},
+            {"sha256", serve.loaded->ref.sha256.substr(0, 12)},
+            {"ms", serve.loaded->load_time.count()}});
+  return serve;
 }
 
 }  // namespace millrace

@@ -49,6 +49,7 @@ class ModelLoader final : public VersionLoader {
   // kConfiguration without a folder; one that holds no model is fine here. Any thread.
   Result<std::vector<Default>> Defaults() override;
   Result<std::optional<VersionSpec>> DefaultOf(const std::string& model_id) override;
+  void Prepare() override;
   bool Pinned(const std::string& model_id) const override;
   void Cancel() override {
     cancelled_.store(true);
@@ -61,6 +62,8 @@ class ModelLoader final : public VersionLoader {
   Result<ModelVersion> FetchVersion(const std::string& model_id, const VersionSpec& spec,
                                     const Report& report, CachePin* pin);
   Status VerifySignature(ModelVersion* version);
+  // Probes it, unless it has its verdict, and loads it.
+  Result<ModelToServe> LoadVersion(const ModelVersion& version, const Report& report);
   std::string PinOf(const std::string& model_id) const;
 
   EngineSet& engines_;

@@ -75,8 +75,8 @@ Status ReadAction(const simdjson::dom::object& object, ModelEvent* event) {
   MILLRACE_RETURN_IF_ERROR(ReadText(object, "action", kMaxNameBytes, &name));
   const std::optional<ModelAction> action = ActionOf(name);
   if (!action.has_value()) {
-    return Invalid(fmt::format(
-        "action is {}, expected promote, rollback, retire, shadow or canary", Excerpt(name)));
+    return Invalid(fmt::format("action is {}, expected promote, rollback, retire, shadow or canary",
+                               Excerpt(name)));
   }
   event->action = *action;
   if (*action != ModelAction::kRetire && event->version.version.empty()) {

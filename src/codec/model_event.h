@@ -1,6 +1,7 @@
 // Records of the model event topic and of the model status topic, as the contract has them.
 //
-//   model.events   key model_id, {"model_id", "version", "action", "uri", "sha256", "canary_percent"?,
+//   model.events   key model_id, {"model_id", "version", "action", "uri", "sha256",
+//   "canary_percent"?,
 //                  "stable"?: {"version", "uri", "sha256"}, "issued_at", "issued_by"?}; a tombstone
 //                  retires the model. Old deployments send {"model_path": "..."}, without a key.
 //   model.status   key model_id|worker, {"model_id", "version", "state", "detail", "serving",

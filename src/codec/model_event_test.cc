@@ -81,16 +81,18 @@ TEST_F(ModelEventTest, SaysWhatIsWrong) {
   EXPECT_EQ(ErrorOf("m", "{}"), "neither model_id nor model_path is given");
   EXPECT_NE(ErrorOf("n", R"({"model_id":"m","version":"1","action":"promote"})").find("the key is"),
             std::string::npos);
-  EXPECT_NE(ErrorOf("m", R"({"model_id":"../m","version":"1","action":"promote"})").find("model_id"),
-            std::string::npos);
+  EXPECT_NE(
+      ErrorOf("m", R"({"model_id":"../m","version":"1","action":"promote"})").find("model_id"),
+      std::string::npos);
   EXPECT_NE(ErrorOf("m", R"({"model_id":"m","version":"1","action":"launch"})").find("launch"),
             std::string::npos);
   EXPECT_EQ(ErrorOf("m", R"({"model_id":"m","action":"promote"})"),
             "version is missing, which promote needs");
   EXPECT_EQ(ErrorOf("m", R"({"model_id":"m","version":"1","action":"canary"})"),
             "canary_percent is missing, or no number from 0 to 100");
-  EXPECT_EQ(ErrorOf("m", R"({"model_id":"m","version":"1","action":"canary","canary_percent":101})"),
-            "canary_percent is missing, or no number from 0 to 100");
+  EXPECT_EQ(
+      ErrorOf("m", R"({"model_id":"m","version":"1","action":"canary","canary_percent":101})"),
+      "canary_percent is missing, or no number from 0 to 100");
   EXPECT_EQ(ErrorOf("m", R"({"model_id":"m","version":"1","action":"promote","sha256":"abc"})"),
             "sha256 is not 64 hexadecimal digits");
   EXPECT_EQ(ErrorOf("m", R"({"model_id":"m","version":1,"action":"promote"})"),
@@ -102,7 +104,8 @@ TEST_F(ModelEventTest, NothingThatIsSentCanCrashIt) {
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   const std::string good =
-      R"({"model_id":"m","version":"2","action":"canary","canary_percent":5,"stable":{"version":"1"}})";
+      R"({"model_id":"m","version":"2","action":"canary","canary_percent":5,)"
+      R"("stable":{"version":"1"}})";
   for (int i = 0; i < 20'000; ++i) {
     std::string value = good;
     for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits) {
@@ -116,8 +119,8 @@ TEST_F(ModelEventTest, NothingThatIsSentCanCrashIt) {
 }
 
 TEST_F(ModelEventTest, StatusesComeBackAsTheyWereWritten) {
-  ModelStatus status{"m", "2", ModelState::kFailed, "no \"such\" file", "1", kDigest, "host-1",
-                     "2026-11-21T07:15:27.123Z"};
+  ModelStatus status{"m",     "2",      ModelState::kFailed,       "no \"such\" file", "1",
+                     kDigest, "host-1", "2026-11-21T07:15:27.123Z"};
   const auto read = DecodeModelStatus(RecordOf(ModelStatusKey(status), EncodeModelStatus(status)));
   ASSERT_TRUE(read.ok()) << read.status().ToString();
   EXPECT_EQ(ModelStatusKey(*read), "m|host-1");

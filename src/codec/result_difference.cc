@@ -90,10 +90,9 @@ class Comparison {
 
 Status OutputsOf(simdjson::dom::parser& parser, std::string_view value, element* outputs) {
   element root;
-  const bool found =
-      parser.parse(value.data(), value.size()).get(root) == simdjson::SUCCESS &&
-      (root["output"].get(*outputs) == simdjson::SUCCESS ||
-       root["outputs"].get(*outputs) == simdjson::SUCCESS);
+  const bool found = parser.parse(value.data(), value.size()).get(root) == simdjson::SUCCESS &&
+                     (root["output"].get(*outputs) == simdjson::SUCCESS ||
+                      root["outputs"].get(*outputs) == simdjson::SUCCESS);
   if (found) return {};
   return {StatusCode::kInvalidArgument, "a result without output cannot be compared"};
 }

@@ -20,9 +20,8 @@ TEST(ResultDifference, TellsHowFarNumbersAreApart) {
 }
 
 TEST(ResultDifference, ComparesNamedOutputsOfAnyType) {
-  const auto difference =
-      Of(R"({"outputs":{"label":"yes","p":[[0.5,0.5]],"ok":true,"n":null}})",
-         R"({"outputs":{"p":[[0.25,0.75]],"label":"no","ok":false,"n":null}})");
+  const auto difference = Of(R"({"outputs":{"label":"yes","p":[[0.5,0.5]],"ok":true,"n":null}})",
+                             R"({"outputs":{"p":[[0.25,0.75]],"label":"no","ok":false,"n":null}})");
   EXPECT_EQ(difference.compared, 5u);
   EXPECT_EQ(difference.differing, 4u);
   EXPECT_DOUBLE_EQ(difference.max_absolute, 0.25);

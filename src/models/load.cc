@@ -151,8 +151,8 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
   Result<std::string> digest = Sha256OfFile(version.path);
   if (!digest.ok()) return digest.status().WithContext(context);
   if (!version.sha256.empty() && version.sha256 != *digest) {
-    return Status(StatusCode::kCorruption, context + ": its SHA-256 is " + *digest + ", " +
-                                               version.manifest_path + " says " + version.sha256);
+    return Status(StatusCode::kCorruption,
+                  context + ": its sha256 is " + *digest + ", expected " + version.sha256);
   }
   Result<std::unique_ptr<Session>> session = engine.Load(version.path, name, options);
   if (!session.ok()) return session.status();

@@ -25,17 +25,17 @@ ModelTarget After(const std::vector<ModelEvent>& events) {
 }
 
 TEST(ModelTarget, PromotionServesAndRemembersWhatServed) {
-  const ModelTarget target = After({Event(ModelAction::kPromote, "1"),
-                                    Event(ModelAction::kPromote, "2"),
-                                    Event(ModelAction::kPromote, "3")});
+  const ModelTarget target =
+      After({Event(ModelAction::kPromote, "1"), Event(ModelAction::kPromote, "2"),
+             Event(ModelAction::kPromote, "3")});
   EXPECT_EQ(target.stable, V("3"));
   EXPECT_EQ(target.earlier, (std::vector<VersionSpec>{V("1"), V("2")}));
 }
 
 TEST(ModelTarget, RollbackServesTheEarlierVersionAndFallsBackOnNoVersionTwice) {
-  const ModelTarget target = After({Event(ModelAction::kPromote, "1"),
-                                    Event(ModelAction::kPromote, "2"),
-                                    Event(ModelAction::kRollback, "1")});
+  const ModelTarget target =
+      After({Event(ModelAction::kPromote, "1"), Event(ModelAction::kPromote, "2"),
+             Event(ModelAction::kRollback, "1")});
   EXPECT_EQ(target.stable, V("1"));
   EXPECT_EQ(target.earlier, (std::vector<VersionSpec>{V("2")}));
 }
@@ -57,9 +57,9 @@ TEST(ModelTarget, CanaryEndsWithAPromotionWithZeroPercentOrWithItsRetirement) {
 
 TEST(ModelTarget, RetiringTheServingVersionOrNoneRetiresTheModel) {
   for (const char* const version : {"", "2"}) {
-    const ModelTarget target = After({Event(ModelAction::kPromote, "1"),
-                                      Event(ModelAction::kPromote, "2"),
-                                      Event(ModelAction::kRetire, version)});
+    const ModelTarget target =
+        After({Event(ModelAction::kPromote, "1"), Event(ModelAction::kPromote, "2"),
+               Event(ModelAction::kRetire, version)});
     EXPECT_TRUE(target.retired);
     EXPECT_FALSE(target.stable.has_value());
     EXPECT_TRUE(target.earlier.empty());
@@ -68,9 +68,9 @@ TEST(ModelTarget, RetiringTheServingVersionOrNoneRetiresTheModel) {
 }
 
 TEST(ModelTarget, RetiringAnEarlierVersionTakesItFromTheFallbacksOnly) {
-  const ModelTarget target = After({Event(ModelAction::kPromote, "1"),
-                                    Event(ModelAction::kPromote, "2"),
-                                    Event(ModelAction::kRetire, "1")});
+  const ModelTarget target =
+      After({Event(ModelAction::kPromote, "1"), Event(ModelAction::kPromote, "2"),
+             Event(ModelAction::kRetire, "1")});
   EXPECT_EQ(target.stable, V("2"));
   EXPECT_TRUE(target.earlier.empty());
 }

@@ -15,8 +15,9 @@ constexpr std::int64_t kMaxFetchAttempts = 100;
 
 void DescribeCacheSettings(SettingSet& set, RepositoryOptions& options) {
   set.String("repository.cache_dir", &options.cache_dir,
-             "Folder for what was fetched, shared by the workers of a host; empty takes "
-             "$XDG_CACHE_HOME/millrace/models, else ~/.cache/millrace/models.");
+             "Folder for the models that were fetched and the verdicts of probes, shared by the "
+             "workers of a host; empty takes $XDG_CACHE_HOME/millrace/models, else "
+             "~/.cache/millrace/models.");
   set.Bytes("repository.cache_bytes", &options.cache_bytes, kMinCacheBytes, kMaxStoreBytes,
             "Size of that folder; the models that were not used for longest go first, those in use "
             "stay.");
@@ -77,6 +78,26 @@ void DescribeMemorySettings(SettingSet& set, RepositoryOptions& options) {
             "used longest ago are unloaded, and loaded again when requests come. 0: no limit.");
 }
 
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+void DescribeProbe(SettingSet& set, ProbeLimits& probe) {
+  set.Bool("repository.probe.enabled", &probe.enabled,
+           "Whether a model version is tried in a process of its own, with limits, before it is "
+           "loaded; one that fails there is refused. The verdict is kept under its digest.");
+  set.Bytes("repository.probe.memory", &probe.memory_bytes, 64 * kMiB, (1024 * 1024) * kMiB,
+            "Memory that loading and running a model may take in its probe, besides four times the "
+            "size of its file.");
+  set.Duration("repository.probe.timeout", &probe.time, Millis(1'000), Millis(3'600'000),
+               "How long the probe of one model may take.");
+  set.Bytes("repository.probe.max_bytes", &probe.max_bytes, 1, (2048 * kMiB) - 1,
+            "Largest model file.");
+  set.Integer("repository.probe.max_nodes", &probe.max_nodes, 1, 100'000'000,
+              "Most nodes in a model's graph, its subgraphs and functions included.");
+  set.String("repository.probe.allow_domains", &probe.allow_domains,
+             "Domains of operators that a model may use besides ai.onnx, ai.onnx.ml and "
+             "com.microsoft, separated by commas.");
+}
+
 }  // namespace
 
 void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
@@ -103,6 +124,7 @@ void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
   DescribeCacheSettings(set, options);
   DescribeFetchSettings(set, options);
   DescribeS3Settings(set, options.s3);
+  DescribeProbe(set, options.probe);
 }
 
 void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
@@ -121,9 +143,10 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
       "timeout", &options.timeout, Millis(0), Millis(3'600'000),
       "How long one run of this model may take before it is stopped; a request whose run is "
       "stopped alone becomes a dead letter `inference_timeout`. 0 waits for ever.");
-  set.String("version", &options.version,
-             "Version that serves, whatever else is in the folder, until an event promotes another; "
-             "empty serves the newest.");
+  set.String(
+      "version", &options.version,
+      "Version that serves, whatever else is in the folder, until an event promotes another; "
+      "empty serves the newest.");
   set.Bool("pinned", &options.pinned,
            "Load this model at start and keep it loaded, whatever repository.lazy and "
            "repository.memory say.");

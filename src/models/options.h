@@ -22,6 +22,17 @@ struct S3Options {
   bool anonymous = false;
 };
 
+// What a model may take while it is probed, and what its file may hold (repository.probe.*).
+struct ProbeLimits {
+  bool enabled = true;
+  // Of memory, besides four times the size of the file: what loading and running may add.
+  std::int64_t memory_bytes = std::int64_t{2} << 30;
+  Millis time{60'000};                                   // For all of it.
+  std::int64_t max_bytes = (std::int64_t{1} << 31) - 1;  // Of the file.
+  std::int64_t max_nodes = 1'000'000;
+  std::string allow_domains;  // Of operators, separated by commas.
+};
+
 struct RepositoryOptions {
   std::string dir;         // repository.dir; --models DIR
   std::string store;       // Base of model URIs that are relative.
@@ -43,6 +54,7 @@ struct RepositoryOptions {
   std::string model_path_for;
   bool lazy = false;
   std::int64_t memory = 0;  // 0: no limit.
+  ProbeLimits probe;
 };
 
 // Per model, under models.<id>.

@@ -216,8 +216,7 @@ std::size_t Executor::SuspectsLast(std::size_t run) {
   return static_cast<std::size_t>(suspects - begin);
 }
 
-Status Executor::RunJournaled(ServedModel& model, Runner& runner, Range range,
-                              bool* stopped) {
+Status Executor::RunJournaled(ServedModel& model, Runner& runner, Range range, bool* stopped) {
   const std::int32_t suspect = rows_[range.first]->suspect;  // Then it is alone.
   std::optional<CrashJournal::Turn> turn;
   if (place_ != nullptr) {

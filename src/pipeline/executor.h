@@ -84,8 +84,7 @@ class Executor {
 
   void EncodeExpired(ServedModel& model, std::size_t first);
   void EncodeFailed(ServedModel& model, const RowFailure& failure);
-  void EncodeDead(ServedModel& model, std::size_t index, const Failure& failure,
-                  Outcome* outcome);
+  void EncodeDead(ServedModel& model, std::size_t index, const Failure& failure, Outcome* outcome);
   Outcome& NextOutcome(ServedModel& model, std::size_t index);
   void ObserveTimes(SeriesSlot model, MonoTime started, MonoTime done, std::size_t run);
   void ReleaseRows();

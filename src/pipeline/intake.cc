@@ -132,8 +132,7 @@ bool Intake::Settle(RequestBlock* block, std::size_t i) {
   }
   if (row.model == kNoModel) {
     const bool asleep = last_route_ != nullptr && last_route_->asleep;
-    const MonoTime until =
-        asleep ? MonoTime::max() : block->polled_at + parts_.allow_missing_for;
+    const MonoTime until = asleep ? MonoTime::max() : block->polled_at + parts_.allow_missing_for;
     waiting_.push_back({block, i, until});
     waiting_until_ = std::min(waiting_until_, until);
     waiting_rows_.store(waiting_.size(), std::memory_order_relaxed);

@@ -135,7 +135,7 @@ class Intake final : public Source::Listener {
     std::size_t row = 0;
     MonoTime until;
   };
-  std::vector<WaitingRow> waiting_;  // For their model.
+  std::vector<WaitingRow> waiting_;           // For their model.
   MonoTime waiting_until_ = MonoTime::max();  // The first of them.
   std::atomic<std::size_t> waiting_rows_{0};
   bool give_up_waiting_ = false;  // For the rows at hand.

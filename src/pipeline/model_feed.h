@@ -2,9 +2,9 @@
 // topic.
 //
 // CatchUp reads what there is, on the caller's thread, before the worker serves; then a thread of
-// its own, mr-events, follows. Statuses are kept until they are written, the last one of each model;
-// they are not part of any unit of work and may be written again. A log without the event topic is
-// looked at again from time to time. Tell is thread-safe; the rest belongs to the owner.
+// its own, mr-events, follows. Statuses are kept until they are written, the last one of each
+// model; they are not part of any unit of work and may be written again. A log without the event
+// topic is looked at again from time to time. Tell is thread-safe; the rest belongs to the owner.
 #pragma once
 
 #include <atomic>

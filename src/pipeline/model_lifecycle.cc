@@ -24,8 +24,8 @@ bool MayPass(StatusCode code) {
 
 }  // namespace
 
-ModelLifecycle::ModelLifecycle(Options options, const Clock& clock, Log& log,
-                               VersionLoader& loader, Shadow& shadow)
+ModelLifecycle::ModelLifecycle(Options options, const Clock& clock, Log& log, VersionLoader& loader,
+                               Shadow& shadow)
     : options_(std::move(options)),
       clock_(clock),
       loader_(loader),
@@ -106,6 +106,7 @@ Status ModelLifecycle::LoadAll() {
     }
     for (const auto& [id, model] : models_) ids.push_back(id);
   }
+  if (!options_.lazy) loader_.Prepare();
   for (const std::string& id : ids) {
     if (cancelled_.load()) return {StatusCode::kCancelled, "stopped while models were loaded"};
     MILLRACE_RETURN_IF_ERROR(Reconcile(id));
@@ -157,11 +158,9 @@ void ModelLifecycle::Stop() {
 }
 
 std::size_t ModelLifecycle::models() const {
-  return static_cast<std::size_t>(
-      std::count_if(models_.begin(), models_.end(),
-                    [](const auto& entry) {
-                      return entry.second->stable != nullptr || entry.second->asleep;
-                    }));
+  return static_cast<std::size_t>(std::count_if(
+      models_.begin(), models_.end(),
+      [](const auto& entry) { return entry.second->stable != nullptr || entry.second->asleep; }));
 }
 
 std::optional<std::string> ModelLifecycle::NextDirty(MonoTime now) {
@@ -305,7 +304,8 @@ Status ModelLifecycle::Reconcile(const std::string& model_id) {
   TellOutcome(model_id, model, target);
   const std::lock_guard lock(mutex_);
   for (const auto& [spec, failed] : model.failed) {
-    const bool wanted = spec == target.canary || spec == target.shadow || (stable->has_value() && spec == **stable);
+    const bool wanted =
+        spec == target.canary || spec == target.shadow || (stable->has_value() && spec == **stable);
     if (wanted && failed.pause > Millis(0)) {
       model.retry_at = std::min(model.retry_at, failed.retry_at);
     }
@@ -441,8 +441,9 @@ ModelLifecycle::Lane* ModelLifecycle::Ensure(const std::string& model_id, Model&
 }
 
 // Null: what was loaded serves already.
-Result<std::unique_ptr<ModelLifecycle::Lane>> ModelLifecycle::LoadLane(
-    const std::string& model_id, Model& model, const Wish& wish) {
+Result<std::unique_ptr<ModelLifecycle::Lane>> ModelLifecycle::LoadLane(const std::string& model_id,
+                                                                       Model& model,
+                                                                       const Wish& wish) {
   Result<ModelToServe> loaded = loader_.Load(model_id, wish.spec, [&](ModelState state) {
     TellState(model_id, model, wish.spec, state, "");
   });
@@ -471,8 +472,8 @@ Result<std::unique_ptr<ModelLifecycle::Lane>> ModelLifecycle::LoadLane(
   return lane;
 }
 
-void ModelLifecycle::NoteFailure(const std::string& model_id, Model& model,
-                                 const VersionSpec& spec, const Status& status) {
+void ModelLifecycle::NoteFailure(const std::string& model_id, Model& model, const VersionSpec& spec,
+                                 const Status& status) {
   if (status.code() == StatusCode::kCancelled) return;
   LogEvent(LogLevel::kError, "model_not_loaded",
            "a version cannot be loaded; what served before goes on",
@@ -492,14 +493,13 @@ void ModelLifecycle::NoteFailure(const std::string& model_id, Model& model,
   found->second = {status, pause, clock_.Now() + pause};
 }
 
-void ModelLifecycle::Publish(const std::string& model_id, Model& model,
-                             const ModelTarget& target) {
+void ModelLifecycle::Publish(const std::string& model_id, Model& model, const ModelTarget& target) {
   ModelRoute route;
   if (model.stable != nullptr) route.stable = model.stable->served;
   if (model.canary != nullptr) {
     route.canary = model.canary->served;
-    route.canary_keys = static_cast<std::uint32_t>(
-        std::lround(target.canary_percent * ModelRoute::kWhole / 100.0));
+    route.canary_keys =
+        static_cast<std::uint32_t>(std::lround(target.canary_percent * ModelRoute::kWhole / 100.0));
   }
   route.shadowed = model.shadow.has_value();
   route.asleep = route.stable == nullptr && model.asleep;
@@ -536,69 +536,6 @@ void ModelLifecycle::Sweep() {
              {{"model", ref.model_id}, {"version", ref.version}});
     return true;
   });
-}
-
-// --- What is told ---
-
-void ModelLifecycle::TellState(const std::string& model_id, Model& model, const VersionSpec& spec,
-                               ModelState state, const std::string& detail) {
-  ModelStatus status;
-  status.model_id = model_id;
-  status.version = spec.version;
-  status.state = state;
-  status.detail = detail;
-  status.sha256 = spec.sha256;
-  if (model.stable != nullptr) status.serving = model.stable->ref.version;
-  model.told = status;
-  if (serving_ != nullptr && !spec.version.empty()) {
-    serving_->probe().OnModelState(model_id, spec.version, state);
-  }
-  feed_.Tell(std::move(status));
-}
-
-void ModelLifecycle::TellOutcome(const std::string& model_id, Model& model,
-                                 const ModelTarget& target) {
-  const auto failure = [&model](const std::optional<VersionSpec>& spec) -> const Status* {
-    const Failed* const failed = spec.has_value() ? FailureOf(model, *spec) : nullptr;
-    return failed == nullptr ? nullptr : &failed->status;
-  };
-  const auto spec_of = [](const Lane& lane) {
-    return VersionSpec{lane.ref.version, lane.spec.uri, lane.ref.sha256};
-  };
-  if (serving_ != nullptr && model.stable != nullptr) {
-    serving_->probe().OnModelState(model_id, model.stable->ref.version, ModelState::kServing);
-  }
-  if (const Status* const why = failure(target.stable); why != nullptr) {
-    std::string detail(why->message());
-    if (model.stable != nullptr) {
-      detail += fmt::format("; version {} serves on", model.stable->ref.version);
-    }
-    TellState(model_id, model, *target.stable, ModelState::kFailed, detail);
-  } else if (const Status* const canary = failure(target.canary); canary != nullptr) {
-    TellState(model_id, model, *target.canary, ModelState::kFailed,
-              "canary: " + std::string(canary->message()));
-  } else if (const Status* const shadow = failure(target.shadow); shadow != nullptr) {
-    TellState(model_id, model, *target.shadow, ModelState::kFailed,
-              "shadow: " + std::string(shadow->message()));
-  } else if (model.stable != nullptr) {
-    std::string detail;
-    if (model.canary != nullptr) {
-      detail = fmt::format("canary version {} answers {:g} % of the keys",
-                           model.canary->ref.version, target.canary_percent);
-    }
-    if (model.shadow.has_value()) {
-      detail += fmt::format("{}version {} shadows it", detail.empty() ? "" : "; ",
-                            model.shadow->version);
-    }
-    TellState(model_id, model, spec_of(*model.stable), ModelState::kServing, detail);
-    LogEvent(LogLevel::kInfo, "model_serving", "the version serves",
-             {{"model", model_id}, {"version", model.stable->ref.version}, {"detail", detail}});
-  } else if (!model.failed.empty()) {
-    const auto& [spec, last] = model.failed.back();
-    TellState(model_id, model, spec, ModelState::kFailed, std::string(last.status.message()));
-  } else if (!model.asleep) {
-    TellState(model_id, model, VersionSpec(), ModelState::kRetired, "no version serves");
-  }
 }
 
 }  // namespace millrace

@@ -2,20 +2,21 @@
 //
 // Events say what shall serve of a model (ModelTarget); the lifecycle makes it so. A version is
 // loaded completely - fetched, verified, probed, warm - before the first request is led to it, and
-// the one before it goes on until the last request that was decoded for it has its outcome. Whatever
-// fails on the way leaves what serves as it is, and is told: an event of the log, a metric, a record
-// of the status topic. What may pass is tried again.
+// the one before it goes on until the last request that was decoded for it has its outcome.
+// Whatever fails on the way leaves what serves as it is, and is told: an event of the log, a
+// metric, a record of the status topic. What may pass is tried again.
 //
 // A worker that starts reads all events first (CatchUp) and loads what they come to (LoadAll), so
 // that it serves what those serve that were there. If that cannot be loaded it falls back on what
 // served before, as they did. Models without events serve what the repository has.
 //
-// Memory: with a budget, or lazily, a model's version may sleep: its route says so, its requests wait
-// at the intake, and wake it. Whatever is used longest ago falls asleep when there is no room.
+// Memory: with a budget, or lazily, a model's version may sleep: its route says so, its requests
+// wait at the intake, and wake it. Whatever is used longest ago falls asleep when there is no room.
 //
-// Then two threads: mr-events follows the topic (ModelFeed), mr-models loads, one version at a time,
-// and takes out what nobody uses any more. Requests of models that are not there (Want) make it look
-// into the repository. Public methods belong to the owner's thread, except Want, Status and Cancel.
+// Then two threads: mr-events follows the topic (ModelFeed), mr-models loads, one version at a
+// time, and takes out what nobody uses any more. Requests of models that are not there (Want) make
+// it look into the repository. Public methods belong to the owner's thread, except Want, Status and
+// Cancel.
 #pragma once
 
 #include <atomic>

@@ -93,7 +93,8 @@ class ModelLifecycleTest : public ::testing::Test {
     shadow_ = std::make_unique<Shadow>(*log_, topics_, CodecLimits(), SystemClock(), *registry_);
     options_.topics = topics_;
     options_.worker = "w";
-    lifecycle_ = std::make_unique<ModelLifecycle>(options_, SystemClock(), *log_, loader_, *shadow_);
+    lifecycle_ =
+        std::make_unique<ModelLifecycle>(options_, SystemClock(), *log_, loader_, *shadow_);
     MILLRACE_RETURN_IF_ERROR(lifecycle_->CatchUp(SystemClock().Now() + Millis(10'000)));
     MILLRACE_RETURN_IF_ERROR(lifecycle_->LoadAll());
     WorkerOptions worker;

@@ -147,7 +147,8 @@ void Probe::OnRebalance(std::size_t assigned) {
   assigned_->Set(static_cast<double>(assigned));
 }
 
-void Probe::OnBatch(SeriesSlot slot, CloseReason reason, std::size_t rows, const BatchTimes& times) {
+void Probe::OnBatch(SeriesSlot slot, CloseReason reason, std::size_t rows,
+                    const BatchTimes& times) {
   MILLRACE_DCHECK(slot.index() < models_.size());
   ModelSeries& model = models_[slot.index()];
   model.batches[static_cast<std::size_t>(reason)]->Add();

@@ -96,7 +96,7 @@ class Probe {
 
   MetricRegistry& registry_;
   std::vector<ModelSeries> models_;  // By SeriesSlot; never reallocated.
-  std::vector<Counter*> tenants_;  // By TenantSlot; intake thread only.
+  std::vector<Counter*> tenants_;    // By TenantSlot; intake thread only.
   std::size_t tenant_series_ = 0;
   Counter* consumed_;
   Counter* produced_results_;

@@ -2,10 +2,10 @@
 //
 // A version comes in with Add, complete: its place in the queue, its metrics, a runner for every
 // executor that has run once, so that its first batch pays for nothing. SetRoute leads requests to
-// it from the intake's next poll on; requests decoded before stay with the version they were decoded
-// for, so no batch mixes two and, of one key, no request is answered by an older version after one
-// by a newer. Remove takes out a version that no route leads to once the last of its rows has been
-// answered. One thread at a time, the one that owns the models' lifecycle.
+// it from the intake's next poll on; requests decoded before stay with the version they were
+// decoded for, so no batch mixes two and, of one key, no request is answered by an older version
+// after one by a newer. Remove takes out a version that no route leads to once the last of its rows
+// has been answered. One thread at a time, the one that owns the models' lifecycle.
 #pragma once
 
 #include <cstddef>

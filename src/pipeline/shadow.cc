@@ -227,9 +227,8 @@ Status Shadow::Write() {
     const Result<std::vector<TopicInfo>> found = log_.DescribeTopics({topics_.shadow});
     if (!found.ok()) return found.status();
     if (found->empty()) {
-      return {StatusCode::kNotFound,
-              "the log has no topic '" + topics_.shadow +
-                  "'; create it with `millrace topics create`"};
+      return {StatusCode::kNotFound, "the log has no topic '" + topics_.shadow +
+                                         "'; create it with `millrace topics create`"};
     }
     Result<std::unique_ptr<Producer>> producer = log_.NewProducer(kWritePatience);
     if (!producer.ok()) return producer.status();

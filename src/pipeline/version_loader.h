@@ -25,6 +25,8 @@ class VersionLoader {
   // kUnavailable, kNotFound, kResourceExhausted and kDeadlineExceeded may pass. Slow.
   virtual Result<ModelToServe> Load(const std::string& model_id, const VersionSpec& spec,
                                     const Report& report) = 0;
+  // Does what can be done for all of Defaults at once; before they are loaded one by one.
+  virtual void Prepare() {}
   // What the worker's own repository serves by itself: of every model the chosen version.
   struct Default {
     std::string model_id;

@@ -87,9 +87,9 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
              options.fairness.default_weight, options.retry),
       ledger_(Resolved(options.delivery, log_), clock, chunks_,
               {&blocks_, options.memory.in_flight_bytes}),
-      serving_({static_cast<std::size_t>(ExecutorThreads(options.executor)),
-                options.journal != nullptr},
-               models_, queue_, probe_),
+      serving_(
+          {static_cast<std::size_t>(ExecutorThreads(options.executor)), options.journal != nullptr},
+          models_, queue_, probe_),
       parts_{clock,
              options.group,
              options.topics.requests,

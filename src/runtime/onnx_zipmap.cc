@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <set>
 
+#include "base/protobuf_wire.h"
+
 namespace millrace {
 namespace {
 
@@ -26,102 +28,7 @@ constexpr std::uint64_t kElementFloat = 1;
 // An Identity of any opset will do; this one is for models that name none.
 constexpr std::uint64_t kOpset = 13;
 
-// Fields of one message, one after the other.
-class WireReader {
- public:
-  enum Wire : std::uint32_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-  struct Field {
-    std::uint32_t number = 0;
-    std::uint32_t wire = kVarint;
-    std::uint64_t value = 0;  // Of a varint.
-    std::string_view bytes;   // Of a string or a message.
-    std::string_view whole;   // With its tag.
-  };
-
-  explicit WireReader(std::string_view message) : rest_(message) {}
-
-  // False at the end, and where the message is damaged.
-  bool Next(Field* out) {
-    if (rest_.empty() || !good_) return false;
-    const std::string_view start = rest_;
-    std::uint64_t tag = 0;
-    good_ = Varint(&tag) && tag >> 3 != 0 && tag >> 3 <= UINT32_MAX;
-    if (!good_) return false;
-    out->number = static_cast<std::uint32_t>(tag >> 3);
-    out->wire = static_cast<std::uint32_t>(tag & 7);
-    good_ = ReadBody(out);
-    out->whole = start.substr(0, start.size() - rest_.size());
-    return good_;
-  }
-  // After Next has said false: whether that was the end.
-  bool good() const { return good_; }
-
-  bool Varint(std::uint64_t* out) {
-    *out = 0;
-    for (unsigned shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<std::uint8_t>(rest_.front());
-      rest_.remove_prefix(1);
-      *out |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
-      if (byte < 0x80) return true;
-    }
-    return false;
-  }
-
- private:
-  bool ReadBody(Field* out) {
-    out->bytes = {};
-    std::uint64_t size = 0;
-    switch (out->wire) {
-      case kVarint:
-        return Varint(&out->value);
-      case kFixed64:
-        size = 8;
-        break;
-      case kFixed32:
-        size = 4;
-        break;
-      case kBytes:
-        if (!Varint(&size)) return false;
-        break;
-      default:
-        return false;
-    }
-    if (size > rest_.size()) return false;
-    out->bytes = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return true;
-  }
-
-  std::string_view rest_;
-  bool good_ = true;
-};
-
 using Wire = WireReader::Wire;
-
-// Calls `f(Field)` for each field of the message; false when it is damaged.
-template <class F>
-bool ForEachField(std::string_view message, F f) {
-  WireReader reader(message);
-  WireReader::Field field;
-  while (reader.Next(&field)) f(field);
-  return reader.good();
-}
-
-void AppendVarint(std::uint64_t value, std::string* out) {
-  for (; value >= 0x80; value >>= 7) out->push_back(static_cast<char>(value | 0x80));
-  out->push_back(static_cast<char>(value));
-}
-
-void AppendNumber(std::uint32_t number, std::uint64_t value, std::string* out) {
-  AppendVarint(std::uint64_t{number} << 3 | Wire::kVarint, out);
-  AppendVarint(value, out);
-}
-
-void AppendBytes(std::uint32_t number, std::string_view bytes, std::string* out) {
-  AppendVarint(std::uint64_t{number} << 3 | Wire::kBytes, out);
-  AppendVarint(bytes.size(), out);
-  out->append(bytes);
-}
 
 struct Node {
   std::string_view op, domain, name, output;
@@ -178,25 +85,25 @@ const PlainModel::Output* Find(const std::vector<PlainModel::Output>& outputs,
 
 std::string IdentityOf(const Node& zipmap) {
   std::string node;
-  AppendBytes(field::kNodeInput, zipmap.inputs[0], &node);
-  AppendBytes(field::kNodeOutput, zipmap.output, &node);
-  AppendBytes(field::kNodeName, zipmap.name, &node);
-  AppendBytes(field::kNodeOp, "Identity", &node);
+  AppendWireBytes(field::kNodeInput, zipmap.inputs[0], &node);
+  AppendWireBytes(field::kNodeOutput, zipmap.output, &node);
+  AppendWireBytes(field::kNodeName, zipmap.name, &node);
+  AppendWireBytes(field::kNodeOp, "Identity", &node);
   return node;
 }
 
 // float [N, as many as there are labels]
 std::string TensorOutput(const PlainModel::Output& output) {
   std::string rows, columns, shape, tensor, type, value;
-  AppendBytes(field::kDimName, "N", &rows);
-  AppendNumber(field::kDimValue, output.labels.size(), &columns);
-  AppendBytes(field::kShapeDim, rows, &shape);
-  AppendBytes(field::kShapeDim, columns, &shape);
-  AppendNumber(field::kTensorElement, kElementFloat, &tensor);
-  AppendBytes(field::kTensorShape, shape, &tensor);
-  AppendBytes(field::kTypeTensor, tensor, &type);
-  AppendBytes(field::kValueName, output.name, &value);
-  AppendBytes(field::kValueType, type, &value);
+  AppendWireBytes(field::kDimName, "N", &rows);
+  AppendWireNumber(field::kDimValue, output.labels.size(), &columns);
+  AppendWireBytes(field::kShapeDim, rows, &shape);
+  AppendWireBytes(field::kShapeDim, columns, &shape);
+  AppendWireNumber(field::kTensorElement, kElementFloat, &tensor);
+  AppendWireBytes(field::kTensorShape, shape, &tensor);
+  AppendWireBytes(field::kTypeTensor, tensor, &type);
+  AppendWireBytes(field::kValueName, output.name, &value);
+  AppendWireBytes(field::kValueType, type, &value);
   return value;
 }
 
@@ -237,13 +144,13 @@ std::string PlainGraph(std::string_view graph, const std::vector<PlainModel::Out
     if (part.number == field::kGraphNode) {
       Node node;
       if (ReadNode(part.bytes, &node) && IsZipMap(node) && Find(outputs, node.output) != nullptr) {
-        AppendBytes(field::kGraphNode, IdentityOf(node), &plain);
+        AppendWireBytes(field::kGraphNode, IdentityOf(node), &plain);
         return;
       }
     }
     if (part.number == field::kGraphOutput) {
       if (const auto* output = Find(outputs, NameOfValue(part.bytes))) {
-        AppendBytes(field::kGraphOutput, TensorOutput(*output), &plain);
+        AppendWireBytes(field::kGraphOutput, TensorOutput(*output), &plain);
         return;
       }
     }
@@ -276,15 +183,15 @@ std::optional<PlainModel> WithoutZipMap(std::string_view model) {
   plain.bytes.reserve(model.size() + 256);
   ForEachField(model, [&](const WireReader::Field& part) {
     if (part.number == field::kModelGraph) {
-      AppendBytes(field::kModelGraph, PlainGraph(part.bytes, plain.outputs), &plain.bytes);
+      AppendWireBytes(field::kModelGraph, PlainGraph(part.bytes, plain.outputs), &plain.bytes);
     } else {
       plain.bytes.append(part.whole);
     }
   });
   if (!default_opset) {
     std::string opset;
-    AppendNumber(field::kOpsetVersion, kOpset, &opset);
-    AppendBytes(field::kModelOpset, opset, &plain.bytes);
+    AppendWireNumber(field::kOpsetVersion, kOpset, &opset);
+    AppendWireBytes(field::kModelOpset, opset, &plain.bytes);
   }
   return plain;
 }

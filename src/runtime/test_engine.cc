@@ -17,6 +17,13 @@
 //   fail_file=PATH    while this file is there every run fails                    (unset)
 //   hang_file=PATH    while it is there every run waits until it is terminated    (unset)
 //   hang_value=15     such a run waits until it is terminated                     (unset)
+//   load=fine         fine, or what loading it does to the process: fault, hang, exit,
+//                     or escape: it fails with what it can reach that no model needs  (fine)
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -52,6 +59,7 @@ struct TestModel {
   bool nan = false;
   bool spin = false;
   bool crash_on_thread = false;
+  std::string load = "fine";
   std::string fail_file;
   std::string hang_file;
   std::optional<double> slow_value, fail_value, crash_value, hang_value, scarce_value;
@@ -98,6 +106,11 @@ bool SetKey(std::string_view key, std::string_view value, TestModel& model) {
   if (key == "fail_file" || key == "hang_file") {
     (key == "fail_file" ? model.fail_file : model.hang_file) = value;
     return !value.empty();
+  }
+  if (key == "load") {
+    model.load = value;
+    return value == "fine" || value == "fault" || value == "hang" || value == "exit" ||
+           value == "escape";
   }
   if (key == "type") return ParseType(value, &model.type);
   if (key == "behaviour") return ParseWord(value, "echo", "nan", &model.nan);
@@ -327,6 +340,51 @@ class TestSession final : public Session {
   RowLayout layout_;
 };
 
+// Names of what a model that has taken the process over could do with it; empty: nothing.
+std::string WaysOut() {
+  std::string ways;
+  const auto note = [&ways](bool open, const char* what) {
+    if (open) ways += (ways.empty() ? "" : ", ") + std::string(what);
+  };
+  const auto descriptor = [&note](int fd, const char* what) {
+    note(fd >= 0, what);
+    if (fd >= 0) ::close(fd);
+  };
+  descriptor(::socket(AF_INET, SOCK_STREAM, 0), "the network");
+  descriptor(::socket(AF_UNIX, SOCK_STREAM, 0), "sockets of this machine");
+  descriptor(::open("/etc/passwd", O_RDONLY), "files");
+  descriptor(::memfd_create("escape", 0), "new files in memory");
+  const std::string parent = "/proc/" + std::to_string(::getppid());
+  descriptor(::open((parent + "/environ").c_str(), O_RDONLY), "the parent's environment");
+  descriptor(::open((parent + "/mem").c_str(), O_RDWR), "the parent's memory");
+  // What would harm whoever is not confined and only wants to know that.
+  if (!ways.empty()) return ways;
+  note(::kill(::getppid(), 0) == 0, "signals to the parent");
+  note(::ptrace(PTRACE_ATTACH, ::getppid(), nullptr, nullptr) == 0, "tracing the parent");
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  note(child > 0, "processes");
+  ::execl("/proc/self/exe", "escaped", "--version", nullptr);
+  // Far more than any limit, never touched.
+  constexpr std::size_t kBlock = std::size_t{1} << 40;
+  void* const block = ::mmap(nullptr, kBlock, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  note(block != MAP_FAILED, "a terabyte of memory");
+  if (block != MAP_FAILED) ::munmap(block, kBlock);
+  return ways;
+}
+
+// What a model that is loaded does besides.
+Status ActOnLoad(const std::string& load) {
+  if (load == "fault") ::raise(SIGSEGV);
+  if (load == "exit") ::_exit(0);
+  while (load == "hang") std::this_thread::sleep_for(Millis(1'000));
+  if (load != "escape") return {};
+  const std::string ways = WaysOut();
+  if (ways.empty()) return {};
+  return {StatusCode::kInvalidArgument, "the process can still reach " + ways};
+}
+
 class TestEngine final : public Engine {
  public:
   std::string Version() const override { return "test"; }
@@ -336,6 +394,7 @@ class TestEngine final : public Engine {
     std::string context = "model " + name + " (" + path + ")";
     Result<TestModel> model = ReadTestModel(path);
     if (!model.ok()) return model.status().WithContext(context);
+    MILLRACE_RETURN_IF_ERROR(ActOnLoad(model->load).WithContext(context));
     return std::unique_ptr<Session>(std::make_unique<TestSession>(
         *model, static_cast<std::size_t>(options.max_rows), name, std::move(context)));
   }

@@ -69,7 +69,8 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // Slots are dense from 0; one that was given back comes first. REQUIRES: max_rows > 0, weight > 0.
+  // Slots are dense from 0; one that was given back comes first. REQUIRES: max_rows > 0,
+  // weight > 0.
   ModelSlot AddModel(const BatchPolicy& policy);
   // Forgets the model and gives its slot back. REQUIRES: none of its rows waits and none of its
   // batches will be settled or returned any more.

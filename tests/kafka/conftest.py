@@ -45,8 +45,8 @@ class Topics:
 def topics_for(test_name, cluster, partitions=4):
     """Creates the topics of one test in `cluster`; the results get as many partitions."""
     stem = f"{re.sub('[^a-z0-9]+', '-', test_name.lower()).strip('-')[:60]}-{_run}-{next(_number)}"
-    topics = Topics(*(f"{stem}.{name}" for name in ("requests", "results", "dlq", "events", "status")),
-                    group=stem)
+    names = ("requests", "results", "dlq", "events", "status")
+    topics = Topics(*(f"{stem}.{name}" for name in names), group=stem)
     cluster.create_topics({topics.requests: partitions, topics.results: partitions, topics.dlq: 2})
     for name in (topics.events, topics.status):
         cluster.create_topic(name, 1, cleanup_policy="compact")
