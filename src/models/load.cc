@@ -49,11 +49,9 @@ Status FillRows(const Session& session, Filling filling, std::size_t rows, Runne
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     std::size_t elements = inputs[i].elements;
     if (inputs[i].dynamic) {
-      std::vector<std::int64_t> shape = inputs[i].row_shape;
-      std::replace(shape.begin(), shape.end(), kDynamicDim, filling.dim);
+      const std::vector<std::int64_t> shape = ClosedShape(inputs[i].row_shape, filling.dim);
       MILLRACE_RETURN_IF_ERROR(runner.SetRowShape(i, shape, rows));
-      elements = 1;
-      for (const std::int64_t dim : shape) elements *= static_cast<std::size_t>(dim);
+      elements = ElementCount(shape).value();  // The runner has room for them.
     }
     DispatchElement(inputs[i].type, [&]<class T>(std::type_identity<T>) {
       std::fill_n(reinterpret_cast<T*>(runner.Input(i)), rows * elements,
