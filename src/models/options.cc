@@ -37,6 +37,16 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
       "stopped alone becomes a dead letter `inference_timeout`. 0 waits for ever.");
   set.String("version", &options.version,
              "Version that serves, whatever else is in the folder; empty serves the newest.");
+  set.Mapping(
+      "outputs", &options.outputs,
+      "Named fields of this model's results, made of its outputs: `is_fraud = "
+      "probabilities[1] >= threshold, label = label(probabilities)`; docs/models.md has the "
+      "rules. Empty takes the model.yaml's; without any, results hold the outputs as they "
+      "are.");
+  set.OptionalNumber("threshold", &options.threshold, -ModelOptions::kMaxThreshold,
+                     ModelOptions::kMaxThreshold,
+                     "What `threshold` stands for in outputs, and what divides two classes in "
+                     "label(); a number. Empty takes the model.yaml's, else 0.5.");
 }
 
 }  // namespace millrace

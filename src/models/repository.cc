@@ -156,6 +156,8 @@ void Scanner::ScanVersion(const fs::path& dir, const std::string& id, const std:
     found.description = std::move(manifest->description);
     found.labels = std::move(manifest->labels);
     found.provenance = std::move(manifest->provenance);
+    found.outputs = std::move(manifest->outputs);
+    found.threshold = manifest->threshold;
   }
   Add(std::move(found));
 }

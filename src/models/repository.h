@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,8 @@ struct ModelVersion {
   std::vector<std::string> labels;
   std::string provenance;
   std::string engine{kOnnxRuntimeEngine};
+  std::string outputs;  // Named fields of the results, from model.yaml.
+  std::optional<double> threshold;
 };
 
 // Whether version `a` is older than `b`. Numbers in numeric order, other names in lexicographic
