@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "app/model_outputs.h"
 #include "config/manifest_reader.h"
 #include "generated/build_info.h"
 #include "telemetry/log.h"
@@ -98,6 +99,9 @@ Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
   Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
   if (!loaded.ok()) return loaded.status();
   serve.loaded = std::move(loaded).value();
+  Result<std::shared_ptr<const OutputMapping>> outputs = BindModelOutputs(model, *serve.loaded);
+  if (!outputs.ok()) return outputs.status();
+  serve.outputs = std::move(outputs).value();
   LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
            {{"model", id},
             {"version", version->version},

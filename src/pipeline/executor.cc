@@ -223,7 +223,7 @@ Status Executor::RunRange(const ServedModel& model, Range range) {
   }
   succeeded_ += range.count;
   encoder_.BeginBatch(model.ref(), runner.Outputs(), static_cast<std::int32_t>(range.count),
-                      parts_.clock.WallNow());
+                      parts_.clock.WallNow(), model.outputs.get());
   results_ += EncodeResults(model, range);
   times_.encode += parts_.clock.Now() - t2;
   return status;

@@ -14,6 +14,7 @@
 
 #include "base/string_hash.h"
 #include "base/strong.h"
+#include "codec/output_mapping.h"
 #include "models/repository.h"
 #include "scheduler/scheduler.h"
 
@@ -23,7 +24,8 @@ namespace millrace {
 struct ModelToServe {
   std::shared_ptr<const LoadedModel> loaded;
   BatchPolicy policy;
-  Millis run_limit{0};  // 0: a run may take for ever.
+  Millis run_limit{0};                                // 0: a run may take for ever.
+  std::shared_ptr<const OutputMapping> outputs = {};  // Null: results hold the outputs as they are.
 };
 
 struct ServedModel : ModelToServe {
