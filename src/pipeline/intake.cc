@@ -194,7 +194,7 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
     block->inputs.Undo(layout.bytes);
     return failure;
   }
-  block->outcome_bytes += last_model_->loaded->outcome_bytes;
+  block->outcome_bytes += last_model_->outcome_size.bytes();
   row.model = last_model_->slot;
   row.priority = row.request.priority;
   row.deadline = DeadlineOf(*block, row.request);

@@ -7,8 +7,7 @@ namespace millrace {
 const ServedModel& ModelTable::Add(ModelToServe model) {
   const std::size_t count = size();
   MILLRACE_CHECK(count < kMaxModels);
-  auto served = std::make_unique<ServedModel>();
-  static_cast<ModelToServe&>(*served) = std::move(model);
+  auto served = std::make_unique<ServedModel>(std::move(model));
   served->slot = ModelSlot(static_cast<std::int32_t>(count));
   const ServedModel& added = *served;
   state_->models.push_back(std::move(served));

@@ -10,12 +10,14 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/string_hash.h"
 #include "base/strong.h"
 #include "codec/output_mapping.h"
 #include "models/repository.h"
+#include "pipeline/outcome_estimate.h"
 #include "scheduler/scheduler.h"
 
 namespace millrace {
@@ -29,7 +31,11 @@ struct ModelToServe {
 };
 
 struct ServedModel : ModelToServe {
+  explicit ServedModel(ModelToServe model)
+      : ModelToServe(std::move(model)), outcome_size(loaded->outcome_bytes) {}
+
   ModelSlot slot;
+  mutable OutcomeEstimate outcome_size;  // Executors teach it, whoever they are.
 
   const ModelRef& ref() const { return loaded->ref; }
   const RowLayout& row_layout() const { return loaded->session->row_layout(); }
