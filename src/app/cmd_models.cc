@@ -10,6 +10,7 @@
 #include "app/cmd_models_fetch.h"
 #include "app/command.h"
 #include "app/model_admission.h"
+#include "app/model_outputs.h"
 #include "app/models_commands.h"
 #include "app/text_table.h"
 #include "app/worker_host.h"
@@ -29,14 +30,27 @@ struct Listed {
   bool failed = false;
 };
 
+struct Loaded {
+  std::shared_ptr<const LoadedModel> model;
+  std::shared_ptr<const OutputMapping> outputs;  // Null: results hold the outputs as they are.
+};
+
 // Loads `version` as a worker would.
-Result<std::shared_ptr<const LoadedModel>> Load(EngineSet& engines, ModelAdmission& admission,
-                                                const ModelVersion& version,
-                                                const AllOptions& options) {
+Result<Loaded> Load(EngineSet& engines, ModelAdmission& admission, const ModelVersion& version,
+                    const AllOptions& options) {
   auto engine = engines.Get(version.engine);
   if (!engine.ok()) return engine.status();
   MILLRACE_RETURN_IF_ERROR(admission.Admit(version));
-  return LoadModel(**engine, version, SessionOptionsFor(options, version.model_id));
+  Loaded loaded;
+  auto found = LoadModel(**engine, version, SessionOptionsFor(options, version.model_id));
+  if (!found.ok()) return found.status();
+  loaded.model = std::move(found).value();
+  const auto configured = options.models.find(version.model_id);
+  auto outputs = BindModelOutputs(
+      configured == options.models.end() ? ModelOptions() : configured->second, *loaded.model);
+  if (!outputs.ok()) return outputs.status();
+  loaded.outputs = std::move(outputs).value();
+  return loaded;
 }
 
 std::vector<Listed> ListVersions(const RepositoryListing& listing, const AllOptions& options,
@@ -120,7 +134,7 @@ void PrintTensors(JsonWriter& json, const char* name, const std::vector<TensorSp
   json.EndArray();
 }
 
-void PrintModelJson(const LoadedModel& model, bool serves) {
+void PrintModelJson(const LoadedModel& model, const OutputMapping* mapping, bool serves) {
   const ModelSignature& signature = model.session->signature();
   std::string out;
   JsonWriter json(out);
@@ -131,11 +145,28 @@ void PrintModelJson(const LoadedModel& model, bool serves) {
   json.Member("load_ms", model.load_time.count()).Member("fixed_batch", signature.fixed_batch);
   PrintTensors(json, "inputs", signature.inputs);
   PrintTensors(json, "outputs", signature.outputs);
+  json.Key("fields").BeginArray();
+  if (mapping != nullptr) {
+    for (const MappedField& field : mapping->fields) {
+      json.BeginObject().Member("name", field.name).Member("type", field.type);
+      json.Member("from", field.text).EndObject();
+    }
+  }
+  json.EndArray();
+  if (mapping != nullptr) json.Member("threshold", mapping->threshold);
   json.EndObject();
   fmt::print("{}\n", out);
 }
 
-void PrintModelTable(const LoadedModel& model, bool serves) {
+void PrintFields(const OutputMapping& mapping) {
+  TextTable table({{.name = ""}, {.name = "NAME"}, {.name = "TYPE"}, {.name = "FROM"}});
+  for (const MappedField& field : mapping.fields) {
+    table.Add({"field", field.name, field.type, field.text});
+  }
+  fmt::print("\nIts results hold (threshold {}):\n{}", mapping.threshold, table.Take());
+}
+
+void PrintModelTable(const LoadedModel& model, const OutputMapping* mapping, bool serves) {
   const ModelSignature& signature = model.session->signature();
   const ModelVersion& source = model.source;
   fmt::print("{}:{}{}\n", source.model_id, source.version, serves ? ", serving" : "");
@@ -158,6 +189,7 @@ void PrintModelTable(const LoadedModel& model, bool serves) {
   for (const TensorSpec& input : signature.inputs) add("input", input);
   for (const TensorSpec& output : signature.outputs) add("output", output);
   fmt::print("{}", table.Take());
+  if (mapping != nullptr) PrintFields(*mapping);
 }
 
 int ShowModel(CommandContext& context, const std::string& name) {
@@ -167,14 +199,14 @@ int ShowModel(CommandContext& context, const std::string& name) {
   if (!version.ok()) return Fail(context.command, version.status());
   EngineSet engines(context.options.runtime);
   ModelAdmission admission(engines, context.options);
-  const auto model = Load(engines, admission, *version, context.options);
-  if (!model.ok()) return Fail(context.command, model.status());
+  const auto loaded = Load(engines, admission, *version, context.options);
+  if (!loaded.ok()) return Fail(context.command, loaded.status());
   const bool serves =
       version->version == ServingVersion(listing->models.at(version->model_id), context.options);
   if (context.output == OutputFormat::kJson) {
-    PrintModelJson(**model, serves);
+    PrintModelJson(*loaded->model, loaded->outputs.get(), serves);
   } else {
-    PrintModelTable(**model, serves);
+    PrintModelTable(*loaded->model, loaded->outputs.get(), serves);
   }
   return kExitOk;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "app/model_admission.h"
+#include "app/model_outputs.h"
 #include "config/manifest_reader.h"
 #include "models/digest.h"
 #include "telemetry/log.h"
@@ -172,6 +173,8 @@ Result<ModelVersion> ModelLoader::FetchVersion(const std::string& model_id, cons
   version.description = std::move(manifest->description);
   version.labels = std::move(manifest->labels);
   version.provenance = std::move(manifest->provenance);
+  version.outputs = std::move(manifest->outputs);
+  version.threshold = manifest->threshold;
   return version;
 }
 
@@ -250,6 +253,9 @@ Result<ModelToServe> ModelLoader::LoadVersion(const ModelVersion& version, const
   if (!loaded.ok()) return loaded.status();
   MILLRACE_RETURN_IF_ERROR(admission.Confirm(**loaded));
   serve.loaded = std::move(loaded).value();
+  Result<std::shared_ptr<const OutputMapping>> outputs = BindModelOutputs(model, *serve.loaded);
+  if (!outputs.ok()) return outputs.status();
+  serve.outputs = std::move(outputs).value();
   LogEvent(LogLevel::kInfo, "model_loaded", "model loaded and warm",
            {{"model", version.model_id},
             {"version", version.version},

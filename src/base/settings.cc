@@ -132,6 +132,27 @@ std::string FormatBytes(std::int64_t bytes) {
   return std::to_string(bytes);
 }
 
+std::string MappingText(const std::vector<std::pair<std::string, std::string>>& parts) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+  std::string out;
+  for (const auto& [name, text] : parts) {
+    if (!out.empty()) out += ", ";
+    if (!name.empty() && name.find_first_not_of(kPlain) == std::string::npos) {
+      out += name;
+    } else {
+      out += '"';
+      for (const char c : name) {
+        if (c == '"' || c == '\\') out += '\\';
+        out += c;
+      }
+      out += '"';
+    }
+    out += " = " + text;
+  }
+  return out;
+}
+
 void SettingSet::Integer(std::string path, std::int64_t* field, std::int64_t min, std::int64_t max,
                          std::string doc) {
   Setting setting;
@@ -208,6 +229,53 @@ void SettingSet::String(std::string path, std::string* field, std::string doc, S
   setting.get = [field] { return *field; };
   setting.set = [field](std::string_view text) -> Status {
     *field = std::string(text);
+    return {};
+  };
+  Add(std::move(setting));
+}
+
+void SettingSet::Mapping(std::string path, std::string* field, std::string doc) {
+  String(std::move(path), field, std::move(doc));
+  settings_.back().takes_mapping = true;
+}
+
+void SettingSet::AlsoCheck(std::string_view path,
+                           std::function<Status(std::string_view text)> check) {
+  for (Setting& setting : settings_) {
+    if (setting.path != path) continue;
+    setting.set = [set = std::move(setting.set),
+                   check = std::move(check)](std::string_view text) -> Status {
+      if (!text.empty()) MILLRACE_RETURN_IF_ERROR(check(text));
+      return set(text);
+    };
+    return;
+  }
+  CheckFailed("a setting that is declared", __FILE__, __LINE__);
+}
+
+void SettingSet::OptionalNumber(std::string path, std::optional<double>* field, double min,
+                                double max, std::string doc) {
+  Setting setting;
+  setting.path = std::move(path);
+  // To a file and to a schema it is a text: no number stands for none.
+  setting.type = SettingType::kString;
+  setting.doc = std::move(doc);
+  setting.bounds_text = Bounds(fmt::format("{:g}", min), fmt::format("{:g}", max));
+  setting.get = [field] { return field->has_value() ? fmt::format("{}", **field) : ""; };
+  setting.set = [field, min, max](std::string_view text) -> Status {
+    const std::string_view trimmed = Trim(text);
+    if (trimmed.empty()) {
+      field->reset();
+      return {};
+    }
+    const auto value = ParseWhole<double>(trimmed);
+    if (!value || !std::isfinite(*value)) {
+      return Invalid(fmt::format("expected a number, got '{}'", text));
+    }
+    if (*value < min || *value > max) {
+      return OutOfBounds(fmt::format("{:g}", min), fmt::format("{:g}", max), text);
+    }
+    *field = *value;
     return {};
   };
   Add(std::move(setting));

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -39,6 +40,7 @@ struct Setting {
   std::vector<std::string> choices;  // kEnum.
   std::optional<double> min, max;    // In the type's base unit (ms for durations, bytes for sizes).
   bool secret = false;               // Printed as ***.
+  bool takes_mapping = false;        // A file may give it as a mapping (MappingText).
   // Parses `text`, checks bounds, stores. The error says what was expected, not where it stood.
   std::function<Status(std::string_view text)> set;
   // The present value as a user would write it.
@@ -57,6 +59,15 @@ class SettingSet {
   void Number(std::string path, double* field, double min, double max, std::string doc);
   void Bool(std::string path, bool* field, std::string doc);
   void String(std::string path, std::string* field, std::string doc, SettingExtra extra = {});
+  // Named parts in one text, "a = x, b = y"; what the parts mean is the field's owner's to say. A
+  // settings file may give them as a mapping instead.
+  void Mapping(std::string path, std::string* field, std::string doc);
+  // A number that may be left open; empty text leaves it so.
+  void OptionalNumber(std::string path, std::optional<double>* field, double min, double max,
+                      std::string doc);
+  // Has the setting at `path`, declared before, refuse also what `check` does: for rules that only
+  // another module than its owner's knows. Empty text is not checked.
+  void AlsoCheck(std::string_view path, std::function<Status(std::string_view text)> check);
   // "50ms", "5s", "2m", "1h", "7d"; a bare number is milliseconds.
   void Duration(std::string path, Millis* field, Millis min, Millis max, std::string doc);
   // "64MiB", "8KiB", "1GiB", "1000000"; powers of two with i, of ten without.
@@ -106,6 +117,10 @@ class SettingSet {
   std::vector<Setting> settings_;
   std::vector<MapSetting> maps_;
 };
+
+// Names and texts in their order as "name = text, name = text"; a name that is not of letters,
+// digits and underscores stands in double quotes, with a backslash before quotes and backslashes.
+std::string MappingText(const std::vector<std::pair<std::string, std::string>>& parts);
 
 // Shared with whoever parses the same notations elsewhere (CLI flags).
 Result<Millis> ParseDuration(std::string_view text);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace millrace {
@@ -138,6 +139,42 @@ TEST(SettingSetMapTest, MakesAnEntryWhenItIsBound) {
   ASSERT_EQ(bound.settings().size(), 1U);
   EXPECT_TRUE(bound.settings()[0].set("7").ok());
   EXPECT_EQ(entries.at("acme").weight, 7);
+}
+
+TEST_F(SettingSetTest, AnOptionalNumberMayBeLeftOpen) {
+  std::optional<double> number;
+  SettingSet set;
+  set.OptionalNumber("threshold", &number, -1, 1, "Doc.");
+  const Setting& setting = set.settings()[0];
+  EXPECT_EQ(setting.default_text, "");
+  EXPECT_EQ(setting.bounds_text, "-1..1");
+  ASSERT_TRUE(setting.set(" 0.3 ").ok());
+  EXPECT_EQ(number, 0.3);
+  EXPECT_EQ(setting.get(), "0.3");
+  EXPECT_FALSE(setting.set("1.5").ok());
+  EXPECT_FALSE(setting.set("nan").ok());
+  EXPECT_FALSE(setting.set("much").ok());
+  EXPECT_EQ(number, 0.3);
+  ASSERT_TRUE(setting.set("").ok());
+  EXPECT_FALSE(number.has_value());
+}
+
+TEST_F(SettingSetTest, AnotherModuleMayCheckASetting) {
+  std::string text;
+  SettingSet set;
+  set.String("name", &text, "Doc.");
+  set.AlsoCheck("name", [](std::string_view value) {
+    return value == "no" ? Status(StatusCode::kConfiguration, "not this") : Status();
+  });
+  EXPECT_TRUE(set.settings()[0].set("yes").ok());
+  EXPECT_EQ(set.settings()[0].set("no").message(), "not this");
+  EXPECT_EQ(text, "yes");
+}
+
+TEST(MappingTextTest, QuotesNamesThatAreNoWords) {
+  EXPECT_EQ(MappingText({}), "");
+  EXPECT_EQ(MappingText({{"is_fraud", "p[1] >= 0.5"}, {"a \"b\\", "x"}}),
+            "is_fraud = p[1] >= 0.5, \"a \\\"b\\\\\" = x");
 }
 
 TEST(ParseDurationTest, ReadsEveryUnit) {

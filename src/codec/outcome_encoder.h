@@ -22,6 +22,8 @@
 
 namespace millrace {
 
+struct OutputMapping;
+
 // Where a record came from; part of every outcome.
 struct RecordOrigin {
   std::string_view topic;
@@ -37,15 +39,17 @@ class ResultEncoder {
   ResultEncoder& operator=(const ResultEncoder&) = delete;
 
   // `batch_rows`: rows that ran together. `now`: when the run ended; it becomes inferred_at and the
-  // record timestamp. `outputs` and `model` must stay until the last EncodeRow of the batch.
+  // record timestamp. `mapping`: what is made of the outputs; null: they are written as they are.
+  // `outputs`, `mapping` and `model` must stay until the last EncodeRow of the batch.
   void BeginBatch(const ModelRef& model, std::span<const OutputView> outputs,
-                  std::int32_t batch_rows, WallMillis now);
+                  std::int32_t batch_rows, WallMillis now, const OutputMapping* mapping = nullptr);
 
   // The same for rows that were not run because their time had passed: results with status
   // "expired", without output, and with `now` as expired_at.
   void BeginExpired(const ModelRef& model, WallMillis now);
 
-  // Result of row `row` of the outputs, or a failure (output_too_large) with nothing appended.
+  // Result of row `row` of the outputs, or a failure with nothing appended: output_too_large, or
+  // inference_error for outputs that cannot be written as they are or as the mapping has it.
   // `latency`: from poll to now. On success fills `out`; `chunk` must be the same for `out`'s life.
   std::optional<Failure> EncodeRow(const InferenceRequest& request, const RecordOrigin& origin,
                                    std::size_t row, Micros latency, OutputChunk& chunk,

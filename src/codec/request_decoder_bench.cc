@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "codec/outcome_encoder.h"
+#include "codec/output_mapping.h"
 #include "codec/test_request_internal.h"
 
 namespace millrace {
@@ -98,7 +100,8 @@ BENCHMARK(BM_Decode)
     ->ArgsProduct({{30, 784},
                    {kSixDecimals, kEightDecimals, kFloat, kDouble, kInteger, kExponent}});
 
-void BM_Encode(benchmark::State& state) {
+// `mapping`: as a model.yaml has it; empty for none.
+void Encode(benchmark::State& state, const char* mapping) {
   const auto numbers = static_cast<std::size_t>(state.range(0));
   std::vector<TestRequest> requests = Requests(4, kSixDecimals);
   const RowLayout layout = MakeLayout(ElementType::kFloat32, {4});
@@ -109,8 +112,17 @@ void BM_Encode(benchmark::State& state) {
   std::uniform_real_distribution<float> uniform(0, 1);
   std::vector<float> outputs(kTexts * numbers);
   for (float& number : outputs) number = uniform(random);
-  const TensorSpec spec{"y", ElementType::kFloat32, {kDynamicDim, state.range(0)}};
-  const OutputView view{&spec, outputs.data(), numbers, {state.range(0)}};
+  ModelSignature signature;
+  signature.outputs = {{"y", ElementType::kFloat32, {kDynamicDim, state.range(0)}}};
+  const OutputView view{&signature.outputs[0], outputs.data(), numbers, {state.range(0)}};
+  OutputMapping bound;
+  if (*mapping != '\0') {
+    auto fields = ParseOutputMapping(mapping);
+    if (!fields.ok()) std::abort();
+    auto result = BindOutputMapping(*fields, signature, {"legit", "fraud"}, {});
+    if (!result.ok()) std::abort();
+    bound = std::move(result).value();
+  }
   const ModelRef model{"mlp", "1", ""};
   ResultEncoder encoder(CodecLimits{});
   OutputChunk chunk;
@@ -120,7 +132,8 @@ void BM_Encode(benchmark::State& state) {
     if (i == kTexts) {
       i = 0;
       chunk.bytes.Clear();
-      encoder.BeginBatch(model, {&view, 1}, kTexts, 1'795'245'327'123);
+      encoder.BeginBatch(model, {&view, 1}, kTexts, 1'795'245'327'123,
+                         bound.fields.empty() ? nullptr : &bound);
     }
     TestRequest& request = requests[i];
     benchmark::DoNotOptimize(encoder.EncodeRow(request.request(),
@@ -129,7 +142,14 @@ void BM_Encode(benchmark::State& state) {
     ++i;
   }
 }
+
+void BM_Encode(benchmark::State& state) { Encode(state, ""); }
 BENCHMARK(BM_Encode)->ArgName("numbers")->Arg(2)->Arg(10);
+
+void BM_EncodeMapped(benchmark::State& state) {
+  Encode(state, "fraud_probability = y[1], is_fraud = y[1] >= threshold, label = label(y)");
+}
+BENCHMARK(BM_EncodeMapped)->ArgName("numbers")->Arg(2);
 
 }  // namespace
 }  // namespace millrace

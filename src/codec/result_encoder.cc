@@ -3,38 +3,24 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
+#include "codec/mapped_row_internal.h"
 #include "codec/outcome_encoder.h"
+#include "codec/output_text_internal.h"
 #include "codec/text.h"
 #include "types/element_type.h"
 
 namespace millrace {
 namespace {
 
-// The longest text of any number and the comma behind it: "-2.2250738585072014e-308,".
-constexpr std::size_t kMaxNumberBytes = 26;
 // The shortest: "0,".
 constexpr std::size_t kMinNumberBytes = 2;
 // More than all fixed text and all small numbers of one value.
 constexpr std::size_t kFixedValueBytes = 256;
 // ":partition:offset" and the prefixes and names of the headers of a row.
 constexpr std::size_t kFixedHeaderBytes = 128;
-
-inline char* Write(std::string_view text, char* out) {
-  // Null views are empty, and memcpy wants no null.
-  if (!text.empty()) std::memcpy(out, text.data(), text.size());
-  return out + text.size();
-}
-
-// A literal: its length is known, and copying it needs no call.
-template <std::size_t kSize>
-[[gnu::always_inline]] inline char* Write(const char (&text)[kSize], char* out) {
-  std::memcpy(out, text, kSize - 1);
-  return out + kSize - 1;
-}
 
 void AppendEscaped(std::string_view text, std::string* out) {
   const std::size_t start = out->size();
@@ -57,68 +43,6 @@ char* WriteMillis(std::int64_t micros, char* out) {
   *out++ = static_cast<char>('0' + rest / 10 % 10);
   if (rest % 10 != 0) *out++ = static_cast<char>('0' + rest % 10);
   return out;
-}
-
-template <class T>
-char* WriteElement(T number, char* out, bool* non_finite) {
-  if constexpr (kIsText<T>) {
-    *out++ = '"';
-    out = WriteEscaped(number, out);
-    *out++ = '"';
-    return out;
-  } else if constexpr (std::is_same_v<T, Float16>) {
-    return WriteElement(ToFloat(number), out, non_finite);
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return Write(std::string_view(number ? "true" : "false"), out);
-  } else {
-    if constexpr (std::is_floating_point_v<T>) {
-      if (!std::isfinite(number)) [[unlikely]] {
-        *non_finite = true;
-        return Write("null", out);
-      }
-    }
-    return std::to_chars(out, out + kMaxNumberBytes, number).ptr;
-  }
-}
-
-template <class T>
-char* WriteFlat(const T* numbers, std::size_t count, char* out, bool* non_finite) {
-  *out++ = '[';
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i > 0) *out++ = ',';
-    out = WriteElement(numbers[i], out, non_finite);
-  }
-  *out++ = ']';
-  return out;
-}
-
-// Arrays in arrays as `shape` from `dim` on says; no dimension is left: a plain number.
-template <class T>
-char* WriteNested(const T* numbers, const std::vector<std::int64_t>& shape, std::size_t dim,
-                  char* out, bool* non_finite) {
-  if (dim == shape.size()) return WriteElement(*numbers, out, non_finite);
-  const auto count = static_cast<std::size_t>(shape[dim]);
-  if (dim + 1 == shape.size()) return WriteFlat(numbers, count, out, non_finite);
-  std::size_t stride = 1;
-  for (std::size_t d = dim + 1; d < shape.size(); ++d) stride *= static_cast<std::size_t>(shape[d]);
-  *out++ = '[';
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i > 0) *out++ = ',';
-    out = WriteNested(numbers + i * stride, shape, dim + 1, out, non_finite);
-  }
-  *out++ = ']';
-  return out;
-}
-
-// Brackets and commas between arrays that WriteNested writes for one row.
-std::size_t BracketBytes(const std::vector<std::int64_t>& shape) {
-  std::size_t arrays = 1;
-  std::size_t bytes = 3;
-  for (std::size_t d = 0; d + 1 < shape.size(); ++d) {
-    arrays *= static_cast<std::size_t>(shape[d]);
-    bytes += 3 * arrays;
-  }
-  return bytes;
 }
 
 bool IsResultHeader(std::string_view name) {
@@ -152,8 +76,9 @@ struct ResultEncoder::Impl {
   void SetModel(const ModelRef& model, std::string_view status);
   void SetBatch(std::int32_t rows, WallMillis at, std::string_view time_name);
   void SetOutputs(std::span<const OutputView> views);
-  // Whether the strings of a row can be written, and in how many bytes at most.
-  std::optional<Failure> CheckText(std::size_t row, std::size_t* bound) const;
+  void SetFields(std::span<const OutputView> views, const OutputMapping& mapping);
+  // Whether the outputs of a row can be written, and their strings in how many bytes at most.
+  std::optional<Failure> CheckOutputs(std::size_t row, std::size_t* bound) const;
   char* WriteOutputs(std::size_t row, char* out, bool* non_finite) const;
   char* WriteHeaders(const InferenceRequest& request, const RecordOrigin& origin, char* out) const;
   char* WriteValue(const InferenceRequest& request, std::size_t row, Micros latency,
@@ -166,10 +91,12 @@ struct ResultEncoder::Impl {
   std::vector<std::string> names;
   std::size_t elements = 0;       // Values of one row.
   std::size_t outputs_bound = 0;  // Most bytes of one row's outputs, but for what is in strings.
-  bool has_text = false;          // Some of the outputs are strings.
-  std::string model_json;         // From the comma before "model_id" to the outputs' key.
-  std::string batch_json;         // "batch_size" with the comma before it.
-  std::string time_json;          // "inferred_at" or "expired_at" likewise.
+  bool must_check = false;        // Some of the outputs are strings, or not fit for the fields.
+  bool is_mapped = false;         // `fields` are written in the place of the outputs.
+  MappedRow fields;
+  std::string model_json;  // From the comma before "model_id" to the outputs' key.
+  std::string batch_json;  // "batch_size" with the comma before it.
+  std::string time_json;   // "inferred_at" or "expired_at" likewise.
   ByteBuffer model_headers;
 };
 
@@ -179,7 +106,10 @@ void ResultEncoder::Impl::SetModel(const ModelRef& model, std::string_view statu
   model_json += R"(","model_version":")";
   AppendEscaped(model.version, &model_json);
   fmt::format_to(std::back_inserter(model_json), R"(","status":"{}")", status);
-  if (!outputs.empty()) model_json += outputs.size() == 1 ? R"(,"output":)" : R"(,"outputs":{)";
+  if (!outputs.empty()) {
+    const bool is_flat = outputs.size() == 1 && !is_mapped;
+    model_json += is_flat ? R"(,"output":)" : R"(,"outputs":{)";
+  }
   model_headers.Clear();
   AppendHeader("model_id", model.model_id, model_headers);
   AppendHeader("model_version", model.version, model_headers);
@@ -187,9 +117,10 @@ void ResultEncoder::Impl::SetModel(const ModelRef& model, std::string_view statu
 
 void ResultEncoder::Impl::SetOutputs(std::span<const OutputView> views) {
   outputs = views;
+  is_mapped = false;
   elements = 0;
   outputs_bound = 2;
-  has_text = false;
+  must_check = false;
   names.resize(std::max(names.size(), views.size()));
   for (std::size_t i = 0; i < views.size(); ++i) {
     const std::string& name = views[i].spec->name;
@@ -198,31 +129,36 @@ void ResultEncoder::Impl::SetOutputs(std::span<const OutputView> views) {
     AppendEscaped(name, &key);
     key += "\":";
     elements += views[i].elements_per_row;
-    has_text = has_text || views[i].spec->type == ElementType::kString;
+    must_check = must_check || views[i].spec->type == ElementType::kString;
     outputs_bound +=
         key.size() + BracketBytes(views[i].row_shape) + views[i].elements_per_row * kMaxNumberBytes;
   }
 }
 
-std::optional<Failure> ResultEncoder::Impl::CheckText(std::size_t row, std::size_t* bound) const {
+void ResultEncoder::Impl::SetFields(std::span<const OutputView> views,
+                                    const OutputMapping& mapping) {
+  fields.Begin(mapping, views);
+  outputs = views;
+  is_mapped = true;
+  elements = fields.values();
+  outputs_bound = fields.bound() + 2;
+  must_check = fields.must_check();
+}
+
+std::optional<Failure> ResultEncoder::Impl::CheckOutputs(std::size_t row,
+                                                         std::size_t* bound) const {
   const auto max_bytes = static_cast<std::size_t>(limits.max_result_bytes);
   std::size_t bytes = 0;
-  for (const OutputView& view : outputs) {
-    if (view.spec->type != ElementType::kString) continue;
-    const auto* const texts =
-        static_cast<const std::string_view*>(view.data) + row * view.elements_per_row;
-    for (std::size_t i = 0; i < view.elements_per_row; ++i) {
-      bytes += texts[i].size();
-      if (bytes > max_bytes) {
-        return Failure{FailureReason::kOutputTooLarge,
-                       fmt::format("the strings of output {} exceed {} bytes "
-                                   "(limits.max_result_bytes)",
-                                   Excerpt(view.spec->name), max_bytes)};
-      }
-      if (FindInvalidUtf8(texts[i]) != std::string_view::npos) {
-        return Failure{
-            FailureReason::kInferenceError,
-            fmt::format("string {} of output {} is not UTF-8", i, Excerpt(view.spec->name))};
+  if (is_mapped) {
+    if (auto failure = fields.Check(row, max_bytes, &bytes)) return failure;
+  } else {
+    for (const OutputView& view : outputs) {
+      if (view.spec->type != ElementType::kString) continue;
+      const auto* const texts =
+          static_cast<const std::string_view*>(view.data) + row * view.elements_per_row;
+      if (auto failure =
+              CheckTexts(view.spec->name, {texts, view.elements_per_row}, 0, max_bytes, &bytes)) {
+        return failure;
       }
     }
   }
@@ -232,6 +168,11 @@ std::optional<Failure> ResultEncoder::Impl::CheckText(std::size_t row, std::size
 
 char* ResultEncoder::Impl::WriteOutputs(std::size_t row, char* out, bool* non_finite) const {
   if (outputs.empty()) return out;
+  if (is_mapped) {
+    out = fields.Write(row, out, non_finite);
+    *out++ = '}';
+    return out;
+  }
   const bool flat = outputs.size() == 1;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const OutputView& view = outputs[i];
@@ -316,8 +257,13 @@ void ResultEncoder::Impl::SetBatch(std::int32_t rows, WallMillis at, std::string
 }
 
 void ResultEncoder::BeginBatch(const ModelRef& model, std::span<const OutputView> outputs,
-                               std::int32_t batch_rows, WallMillis now) {
-  impl_->SetOutputs(outputs);
+                               std::int32_t batch_rows, WallMillis now,
+                               const OutputMapping* mapping) {
+  if (mapping == nullptr) {
+    impl_->SetOutputs(outputs);
+  } else {
+    impl_->SetFields(outputs, *mapping);
+  }
   impl_->SetModel(model, "ok");
   impl_->SetBatch(batch_rows, now, "inferred_at");
 }
@@ -345,8 +291,8 @@ std::optional<Failure> ResultEncoder::EncodeRow(const InferenceRequest& request,
                                     request.tenant_id.size() + origin.topic.size() +
                                     origin.record->headers.block().size();
   std::size_t text_bound = 0;
-  if (impl.has_text) {
-    if (auto failure = impl.CheckText(row, &text_bound)) return failure;
+  if (impl.must_check) {
+    if (auto failure = impl.CheckOutputs(row, &text_bound)) return failure;
   }
   const std::size_t value_bound =
       EscapedBound(request.request_id.size()) + EscapedBound(request.tenant_id.size()) +

@@ -77,7 +77,8 @@ class Loading {
   }
 
   void LoadFile(const std::string& file) {
-    YamlScalars read = ReadYamlScalars(file);
+    YamlScalars read = ReadYamlScalars(
+        file, [this](const std::string& path) { return index_.TakesMapping(path); });
     out_.errors.insert(out_.errors.end(), read.errors.begin(), read.errors.end());
     const VariableLookup lookup = [this](const std::string& name) -> std::optional<std::string> {
       const auto found = sources_.environment.find(name);
@@ -87,6 +88,10 @@ class Loading {
     for (const YamlScalar& scalar : read.scalars) {
       const std::string where = fmt::format("{}:{}", file, scalar.line);
       if (scalar.kind == YamlScalar::Kind::kNull && index_.IsSection(scalar.path)) continue;
+      if (scalar.kind == YamlScalar::Kind::kMapping) {
+        AssignMapping(where, scalar, lookup);
+        continue;
+      }
       if (scalar.kind != YamlScalar::Kind::kScalar) {
         const Result<SettingIndex::Match> match = index_.Find(scalar.path);
         Error(where, scalar.path,
@@ -102,6 +107,20 @@ class Loading {
       }
       Assign(where, scalar.path, *value);
     }
+  }
+
+  void AssignMapping(const std::string& where, const YamlScalar& mapping,
+                     const VariableLookup& lookup) {
+    std::vector<std::pair<std::string, std::string>> parts;
+    for (const auto& [key, text] : mapping.parts) {
+      const Result<std::string> value = SubstituteVariables(text, lookup);
+      if (!value.ok()) {
+        Error(where, mapping.path + "." + key, value.status().message());
+        return;
+      }
+      parts.emplace_back(key, *value);
+    }
+    Assign(where, mapping.path, MappingText(parts));
   }
 
   void LoadEnvironment() {

@@ -21,9 +21,11 @@ using ::testing::Test;
 
 struct ModelEntry {
   std::int64_t max_rows = 0;
+  std::string outputs;
 };
 void DescribeEntry(SettingSet& set, ModelEntry& entry) {
   set.Integer("max_rows", &entry.max_rows, 0, 4096, "Rows.");
+  set.Mapping("outputs", &entry.outputs, "Fields.");
 }
 void DescribeProperty(SettingSet& set, std::string& value) { set.String("", &value, "Property."); }
 
@@ -167,6 +169,51 @@ TEST_F(LoaderTest, ListsABoundedNumberOfErrors) {
   const Errors errors = LoadText(text).errors;
   ASSERT_EQ(errors.size(), kMaxListedErrors + 1);
   EXPECT_EQ(errors.back(), "and 7 more");
+}
+
+TEST_F(LoaderTest, AMappingIsOneValueWhereTheSettingTakesOne) {
+  sources_.environment = {{"LIMIT", "0.7"}};
+  const LoadedSettings loaded = LoadText(
+      "models:\n"
+      "  fraud.v2:\n"
+      "    outputs:\n"
+      "      max_rows: p[1]\n"  // Not a setting of a model called "fraud.v2.outputs".
+      "      \"is it\": p[1] > ${LIMIT}\n"
+      "  churn:\n"
+      "    outputs: {}\n"
+      "    max_rows: 3\n"
+      "  price:\n"
+      "    outputs: price = y[0], all = y\n");
+  ASSERT_EQ(Short(loaded.errors), Errors());
+  EXPECT_EQ(models_.size(), 3U);
+  EXPECT_EQ(models_.at("fraud.v2").outputs, "max_rows = p[1], \"is it\" = p[1] > 0.7");
+  EXPECT_EQ(models_.at("churn").outputs, "");
+  EXPECT_EQ(models_.at("churn").max_rows, 3);
+  EXPECT_EQ(models_.at("price").outputs, "price = y[0], all = y");
+  // What is dumped reads the same.
+  const std::string dump = DumpYaml(loaded, false);
+  EXPECT_NE(dump.find(R"(outputs: "max_rows = p[1], \"is it\" = p[1] > 0.7")"), std::string::npos)
+      << dump;
+}
+
+TEST_F(LoaderTest, MistakesInAMappingHaveTheirLine) {
+  const LoadedSettings loaded = LoadText(
+      "models:\n"
+      "  m:\n"
+      "    outputs:\n"
+      "      a: [x]\n"
+      "      b: y\n"
+      "      b: z\n"
+      "  n:\n"
+      "    outputs: {a: \"${NOWHERE}\"}\n"
+      "    max_rows: {a: 1}\n");
+  EXPECT_EQ(Short(loaded.errors),
+            (Errors{"settings.yaml:4: models.m.outputs.a: expected one value",
+                    "settings.yaml:6: models.m.outputs.b: given twice, first on line 5",
+                    "settings.yaml:8: models.n.outputs.a: variable NOWHERE is not set "
+                    "(${NOWHERE:-default} would give it a default)",
+                    "settings.yaml:9: models.n.max_rows.a: unknown setting; "
+                    "`millrace config reference` lists all"}));
 }
 
 TEST_F(LoaderTest, SubstitutesVariablesInScalarsOnly) {

@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <cmath>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "config/nearest.h"
+#include "base/nearest.h"
 
 namespace millrace {
 namespace {
 
-const std::array<std::string, 5> kKeys = {"description", "labels", "provenance", "engine",
-                                          "sha256"};
+const std::array<std::string, 7> kKeys = {"description", "labels",  "provenance", "engine",
+                                          "sha256",      "outputs", "threshold"};
 const std::array<std::string, 2> kEngines = {"onnxruntime", "test"};
 
 Status Wrong(const std::string& path, const YAML::Mark& mark, const std::string& what) {
@@ -41,15 +44,55 @@ Status ReadLabels(const std::string& path, const YAML::Node& node,
   return {};
 }
 
+// A mapping from field to expression, or the same in one text; codec reads it.
+Status ReadOutputs(const std::string& path, const YAML::Mark& key, const YAML::Node& node,
+                   std::string& outputs) {
+  if (node.IsScalar()) {
+    outputs = node.Scalar();
+    return {};
+  }
+  const char* const wanted = "outputs is a mapping, such as {is_fraud: \"score[1] >= threshold\"}";
+  if (!node.IsMap()) return Wrong(path, key, wanted);
+  std::vector<std::pair<std::string, std::string>> parts;
+  for (const auto& entry : node) {
+    if (!entry.first.IsScalar() || !entry.second.IsScalar()) {
+      return Wrong(path, entry.first.Mark(), wanted);
+    }
+    const std::string& name = entry.first.Scalar();
+    if (std::any_of(parts.begin(), parts.end(), [&](const auto& p) { return p.first == name; })) {
+      return Wrong(path, entry.first.Mark(), "outputs has '" + name + "' twice");
+    }
+    parts.emplace_back(name, entry.second.Scalar());
+  }
+  outputs = MappingText(parts);
+  return {};
+}
+
+Status ReadThreshold(const std::string& path, const YAML::Node& node,
+                     std::optional<double>& threshold) {
+  const std::string text = node.IsScalar() ? node.Scalar() : "";
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) ||
+      std::fabs(value) > ModelOptions::kMaxThreshold) {
+    return Wrong(path, node.Mark(), "threshold is a number, such as 0.5");
+  }
+  threshold = value;
+  return {};
+}
+
 Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node& value,
                ModelManifest& manifest) {
   const std::string name = key.IsScalar() ? key.Scalar() : "";
   if (std::find(kKeys.begin(), kKeys.end(), name) == kKeys.end()) {
     return Wrong(path, key.Mark(),
                  "unknown key '" + name + "'" + DidYouMean(name, kKeys) +
-                     "; known are description, labels, provenance, engine and sha256");
+                     "; known are description, labels, provenance, engine, sha256, outputs and "
+                     "threshold");
   }
   if (name == "labels") return ReadLabels(path, value, manifest.labels);
+  if (name == "outputs") return ReadOutputs(path, key.Mark(), value, manifest.outputs);
+  if (name == "threshold") return ReadThreshold(path, value, manifest.threshold);
   if (!value.IsScalar()) return Wrong(path, value.Mark(), name + " is one line of text");
   if (name == "description") manifest.description = value.Scalar();
   if (name == "provenance") manifest.provenance = value.Scalar();

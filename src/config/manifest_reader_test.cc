@@ -58,6 +58,28 @@ TEST_F(ManifestReaderTest, ADigestIsReadAsItIsComparedOrNotAtAll) {
   }
 }
 
+TEST_F(ManifestReaderTest, ReadsOutputsAsAMappingOrAText) {
+  Result<ModelManifest> manifest =
+      Read("threshold: 0.7\noutputs:\n  is_fraud: p[1] >= threshold\n  \"a b\": p\n");
+  ASSERT_TRUE(manifest.ok()) << manifest.status().ToString();
+  EXPECT_EQ(manifest->outputs, "is_fraud = p[1] >= threshold, \"a b\" = p");
+  EXPECT_EQ(manifest->threshold, 0.7);
+  manifest = Read("outputs: a = p[0], b = p[1]\n");
+  ASSERT_TRUE(manifest.ok()) << manifest.status().ToString();
+  EXPECT_EQ(manifest->outputs, "a = p[0], b = p[1]");
+  EXPECT_FALSE(manifest->threshold.has_value());
+}
+
+TEST_F(ManifestReaderTest, WrongOutputsAreErrorsWithTheirLine) {
+  ExpectError("outputs: [a]\n", ":1: outputs is a mapping");
+  ExpectError("outputs:\n", ":1: outputs is a mapping");
+  ExpectError("outputs:\n  a: b\n  c: {d: e}\n", ":3: outputs is a mapping");
+  ExpectError("outputs:\n  a: b\n  a: c\n", ":3: outputs has 'a' twice");
+  ExpectError("threshold: high\n", ":1: threshold is a number");
+  ExpectError("threshold: .inf\n", ":1: threshold is a number");
+  ExpectError("threshold: [0.5]\n", ":1: threshold is a number");
+}
+
 TEST_F(ManifestReaderTest, AnEmptyFileSaysNothing) {
   for (const char* text : {"", "# only a comment\n", "---\n"}) {
     const Result<ModelManifest> manifest = Read(text);

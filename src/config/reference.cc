@@ -95,7 +95,10 @@ std::string SchemaShape(const Setting& setting) {
     case SettingType::kNumber:
       return R"({"type": "number")" + bounds + "}";
     case SettingType::kString:
-      return R"({"type": ["string", "number", "boolean"]})";
+      return std::string(R"({"type": ["string", "number", "boolean"]})") +
+             (setting.takes_mapping
+                  ? R"(, {"type": "object", "additionalProperties": {"type": "string"}})"
+                  : "");
     case SettingType::kEnum: {
       std::string names;
       for (const std::string& name : setting.choices) {

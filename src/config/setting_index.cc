@@ -7,8 +7,8 @@
 #include <set>
 #include <utility>
 
+#include "base/nearest.h"
 #include "config/environment.h"
-#include "config/nearest.h"
 #include "config/setting_tree.h"
 
 namespace millrace {
@@ -63,6 +63,20 @@ bool SettingIndex::IsSection(std::string_view path) const {
   return std::any_of(maps_.begin(), maps_.end(), [&](const SettingSet::MapSetting& map) {
     return (map.prefix + ".").starts_with(below);
   });
+}
+
+bool SettingIndex::TakesMapping(const std::string& path) const {
+  if (const auto found = plain_.find(path); found != plain_.end()) {
+    return settings_[found->second].setting.takes_mapping;
+  }
+  for (const SettingSet::MapSetting& map : maps_) {
+    if (!path.starts_with(map.prefix + ".")) continue;
+    const std::string key = SplitEntry(map, path.substr(map.prefix.size() + 1)).second;
+    for (const Setting& setting : map.entry_settings) {
+      if (setting.path == key && setting.takes_mapping) return true;
+    }
+  }
+  return false;
 }
 
 Result<SettingIndex::Match> SettingIndex::Find(const std::string& path) {

@@ -32,6 +32,8 @@ class SettingIndex {
   // The path that the variable `name` sets. kNotFound: no setting; kInvalidArgument: several.
   Result<std::string> PathOfVariable(const std::string& name) const;
 
+  // Whether the setting at `path` may be given as a mapping. Makes no entry.
+  bool TakesMapping(const std::string& path) const;
   // True when settings stand below `path`.
   bool IsSection(std::string_view path) const;
   // True when `path` itself is a setting that is not in a map.

@@ -14,13 +14,18 @@ namespace {
 
 class Flattener {
  public:
-  Flattener(const std::string& name, YamlScalars& out) : name_(name), out_(out) {}
+  Flattener(const std::string& name, const TakesMapping& takes_mapping, YamlScalars& out)
+      : name_(name), takes_mapping_(takes_mapping), out_(out) {}
 
   void Visit(const YAML::Node& node, const std::string& path, int line, int depth) {
     if (!Admit(line, depth)) return;
     switch (node.Type()) {
       case YAML::NodeType::Map:
-        VisitMap(node, path, depth);
+        if (takes_mapping_(path)) {
+          AddMapping(node, path, line);
+        } else {
+          VisitMap(node, path, depth);
+        }
         break;
       case YAML::NodeType::Sequence:
         Add(path, YamlScalar::Kind::kList, {}, line);
@@ -55,7 +60,9 @@ class Flattener {
     return true;
   }
 
-  void VisitMap(const YAML::Node& node, const std::string& path, int depth) {
+  // Calls `visit` with line, key and value of each entry that has a key of its own.
+  template <class Visit>
+  void ForEachEntry(const YAML::Node& node, const std::string& path, const Visit& visit) {
     std::map<std::string, int> lines;
     for (const auto& entry : node) {
       const int line = entry.first.Mark().line + 1;
@@ -64,15 +71,38 @@ class Flattener {
         continue;
       }
       const std::string& key = entry.first.Scalar();
-      const std::string below = path.empty() ? key : path + "." + key;
       const auto [first, added] = lines.emplace(key, line);
       if (!added) {
         out_.errors.push_back(fmt::format("{}:{}: {}: given twice, first on line {}", name_, line,
-                                          below, first->second));
+                                          Below(path, key), first->second));
         continue;
       }
-      Visit(entry.second, below, line, depth + 1);
+      visit(line, key, entry.second);
     }
+  }
+
+  static std::string Below(const std::string& path, const std::string& key) {
+    return path.empty() ? key : path + "." + key;
+  }
+
+  void VisitMap(const YAML::Node& node, const std::string& path, int depth) {
+    ForEachEntry(node, path, [&](int line, const std::string& key, const YAML::Node& value) {
+      Visit(value, Below(path, key), line, depth + 1);
+    });
+  }
+
+  void AddMapping(const YAML::Node& node, const std::string& path, int line) {
+    YamlScalar mapping{path, YamlScalar::Kind::kMapping, {}, line};
+    ForEachEntry(node, path, [&](int at, const std::string& key, const YAML::Node& value) {
+      if (!Admit(at, 0)) return;
+      if (value.IsScalar()) {
+        mapping.parts.emplace_back(key, value.Scalar());
+      } else {
+        out_.errors.push_back(
+            fmt::format("{}:{}: {}: expected one value", name_, at, Below(path, key)));
+      }
+    });
+    if (!refused_) out_.scalars.push_back(std::move(mapping));
   }
 
   void Add(const std::string& path, YamlScalar::Kind kind, std::string text, int line) {
@@ -80,6 +110,7 @@ class Flattener {
   }
 
   const std::string& name_;
+  const TakesMapping& takes_mapping_;
   YamlScalars& out_;
   std::size_t visited_ = 0;
   bool refused_ = false;
@@ -87,7 +118,8 @@ class Flattener {
 
 }  // namespace
 
-YamlScalars ParseYamlScalars(const std::string& text, const std::string& name) {
+YamlScalars ParseYamlScalars(const std::string& text, const std::string& name,
+                             const TakesMapping& takes_mapping) {
   YamlScalars out;
   if (text.size() > kMaxSettingsFileBytes) {
     out.errors.push_back(fmt::format("{}: over {} bytes", name, kMaxSettingsFileBytes));
@@ -108,7 +140,7 @@ YamlScalars ParseYamlScalars(const std::string& text, const std::string& name) {
                       documents[0].Mark().line + 1));
       return out;
     }
-    Flattener(name, out).Visit(documents[0], "", 1, 0);
+    Flattener(name, takes_mapping, out).Visit(documents[0], "", 1, 0);
   } catch (const YAML::Exception& e) {
     out.scalars.clear();
     out.errors.push_back(fmt::format("{}:{}: not YAML: {}", name, e.mark.line + 1, e.msg));
@@ -116,7 +148,7 @@ YamlScalars ParseYamlScalars(const std::string& text, const std::string& name) {
   return out;
 }
 
-YamlScalars ReadYamlScalars(const std::string& file) {
+YamlScalars ReadYamlScalars(const std::string& file, const TakesMapping& takes_mapping) {
   YamlScalars out;
   errno = 0;
   std::ifstream in(file, std::ios::binary);
@@ -131,7 +163,7 @@ YamlScalars ReadYamlScalars(const std::string& file) {
     out.errors.push_back(fmt::format("{}: cannot be read: {}", file, std::strerror(errno)));
     return out;
   }
-  return ParseYamlScalars(text, file);
+  return ParseYamlScalars(text, file, takes_mapping);
 }
 
 }  // namespace millrace

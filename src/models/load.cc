@@ -49,11 +49,9 @@ Status FillRows(const Session& session, Filling filling, std::size_t rows, Runne
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     std::size_t elements = inputs[i].elements;
     if (inputs[i].dynamic) {
-      std::vector<std::int64_t> shape = inputs[i].row_shape;
-      std::replace(shape.begin(), shape.end(), kDynamicDim, filling.dim);
+      const std::vector<std::int64_t> shape = ClosedShape(inputs[i].row_shape, filling.dim);
       MILLRACE_RETURN_IF_ERROR(runner.SetRowShape(i, shape, rows));
-      elements = 1;
-      for (const std::int64_t dim : shape) elements *= static_cast<std::size_t>(dim);
+      elements = ElementCount(shape).value();  // The runner has room for them.
     }
     DispatchElement(inputs[i].type, [&]<class T>(std::type_identity<T>) {
       std::fill_n(reinterpret_cast<T*>(runner.Input(i)), rows * elements,
@@ -96,7 +94,7 @@ bool MayRefuseAnyFilling(const Session& session) {
                      [](const InputLayout& input) { return input.type == ElementType::kString; });
 }
 
-// Notes in `loaded` what it learns of the model.
+// Notes in `loaded`, which has its ref, what it learns of the model.
 Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
   // Some models want more than one of what is open, a few words or a window of a picture.
   static constexpr std::int64_t kOpenDims[] = {1, 8, 64};
@@ -124,7 +122,9 @@ Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
     LogEvent(LogLevel::kWarn, "model_not_warmed",
              "the model fails with every row that could be made up for it: its first requests "
              "are its warm-up",
-             {{"reason", std::string(first.message())}});
+             {{"model", loaded->ref.model_id},
+              {"version", loaded->ref.version},
+              {"reason", std::string(first.message())}});
     return {};
   }
   return Status(first.code(), std::string(first.message()) +
@@ -166,9 +166,9 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
                       "a finished folder");
   }
   auto loaded = std::make_shared<LoadedModel>();
+  loaded->ref = {version.model_id, version.version, *digest};
   MILLRACE_RETURN_IF_ERROR(
       WarmUp(**session, static_cast<std::size_t>(options.max_rows), loaded.get()));
-  loaded->ref = {version.model_id, version.version, *digest};
   loaded->source = version;
   loaded->session = std::move(session).value();
   loaded->load_time = std::chrono::duration_cast<Millis>(SystemClock().Now() - start);

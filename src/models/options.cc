@@ -150,6 +150,16 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
   set.Bool("pinned", &options.pinned,
            "Load this model at start and keep it loaded, whatever repository.lazy and "
            "repository.memory say.");
+  set.Mapping(
+      "outputs", &options.outputs,
+      "Named fields of this model's results, made of its outputs: `is_fraud = "
+      "probabilities[1] >= threshold, label = label(probabilities)`; docs/models.md has the "
+      "rules. Empty takes the model.yaml's; without any, results hold the outputs as they "
+      "are.");
+  set.OptionalNumber("threshold", &options.threshold, -ModelOptions::kMaxThreshold,
+                     ModelOptions::kMaxThreshold,
+                     "What `threshold` stands for in outputs, and what divides two classes in "
+                     "label(); a number. Empty takes the model.yaml's, else 0.5.");
 }
 
 std::vector<std::string> SplitList(const std::string& text) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,15 +60,18 @@ struct RepositoryOptions {
 
 // Per model, under models.<id>.
 struct ModelOptions {
+  static constexpr double kMaxThreshold = 1e12;
   static constexpr std::int64_t kDefaultPriority = 100;
 
   std::int64_t max_rows = 0;  // 0: batch.max_rows.
   Millis max_wait{-1};        // Negative: batch.max_wait.
   std::int64_t intra_op_threads = 1;
   std::int64_t priority = kDefaultPriority;
-  Millis timeout{30'000};  // 0: none.
-  std::string version;     // Pins a version; empty: the newest.
-  bool pinned = false;     // Loaded at start, and never unloaded to make room.
+  Millis timeout{30'000};           // 0: none.
+  std::string version;              // Pins a version; empty: the newest.
+  bool pinned = false;              // Loaded at start, and never unloaded to make room.
+  std::string outputs;              // As codec/output_mapping.h has it; empty: the model.yaml's.
+  std::optional<double> threshold;  // Empty: the model.yaml's.
 };
 
 // A model.yaml: what the model file does not say about itself. Every key is optional.
@@ -77,6 +81,8 @@ struct ModelManifest {
   std::string provenance;           // Where data and model come from, for people.
   std::string engine;               // "onnxruntime" or "test"; empty: by the model file's name.
   std::string sha256;               // Of the model file, 64 lower-case hexadecimal digits.
+  std::string outputs;              // Named fields of the results, as ModelOptions has them.
+  std::optional<double> threshold;  // What `threshold` means in them.
 };
 
 // Reads the model.yaml at the path; errors name file and line. Whoever knows YAML provides it.

@@ -160,6 +160,8 @@ void Scanner::ScanVersion(const fs::path& dir, const std::string& id, const std:
     found.provenance = std::move(manifest->provenance);
     found.sha256 = std::move(manifest->sha256);
     found.manifest_path = manifest_path.string();
+    found.outputs = std::move(manifest->outputs);
+    found.threshold = manifest->threshold;
   }
   Add(std::move(found));
 }

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,8 @@ struct ModelVersion {
   std::string engine{kOnnxRuntimeEngine};
   std::string manifest_path;  // Of the model.yaml that holds for it; empty without one.
   std::string sha256;         // That its file has to have, from model.yaml; empty: any.
+  std::string outputs;        // Named fields of the results, from model.yaml.
+  std::optional<double> threshold;
 };
 
 // Whether version `a` is older than `b`. Numbers in numeric order, other names in lexicographic

@@ -25,6 +25,8 @@ class RepositoryTest : public ::testing::Test {
       if (line == "!") return Status(StatusCode::kConfiguration, path + ":1: broken");
       ModelManifest manifest;
       manifest.labels = {"no", "yes"};
+      manifest.outputs = "answer = label(p)";
+      manifest.threshold = 0.25;
       (line.starts_with("engine=") ? manifest.engine : manifest.description) =
           line.substr(line.starts_with("engine=") ? 7 : 0);
       return manifest;
@@ -146,6 +148,8 @@ TEST_F(RepositoryTest, TheVersionsOwnManifestReplacesTheModels) {
   EXPECT_EQ(listing.models.at("m")[0].description, "of all");
   EXPECT_EQ(listing.models.at("m")[1].description, "of version 2");
   EXPECT_EQ(listing.models.at("m")[0].labels, (Names{"no", "yes"}));
+  EXPECT_EQ(listing.models.at("m")[0].outputs, "answer = label(p)");
+  EXPECT_EQ(listing.models.at("m")[0].threshold, 0.25);
 }
 
 TEST_F(RepositoryTest, AVersionWithABrokenManifestIsNotServedAndSaidSo) {

@@ -202,8 +202,10 @@ Status Executor::RunRange(ServedModel& model, Range range) {
   }
   succeeded_ += range.count;
   encoder_.BeginBatch(model.ref(), runner.Outputs(), static_cast<std::int32_t>(range.count),
-                      parts_.clock.WallNow());
+                      parts_.clock.WallNow(), model.outputs.get());
+  const std::size_t encoded = chunk_->bytes.size();
   results_ += EncodeResults(model, range);
+  model.outcome_size.Learn((chunk_->bytes.size() - encoded) / range.count + sizeof(Outcome));
   times_.encode += parts_.clock.Now() - t2;
   return status;
 }

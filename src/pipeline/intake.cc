@@ -193,7 +193,7 @@ std::optional<Failure> Intake::DecodeRow(RequestBlock* block, std::size_t i) {
     block->inputs.Undo(row_model_->row_layout().bytes);
     return failure;
   }
-  block->outcome_bytes += row_model_->loaded->outcome_bytes;
+  block->outcome_bytes += row_model_->outcome_size.bytes();
   row.model = row_model_->slot;
   row.shadowed = last_route_->shadowed && parts_.shadow != nullptr;
   row.priority = row.request.priority;

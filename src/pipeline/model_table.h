@@ -15,12 +15,15 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/string_hash.h"
 #include "base/strong.h"
+#include "codec/output_mapping.h"
 #include "models/repository.h"
 #include "pipeline/crash_journal.h"
+#include "pipeline/outcome_estimate.h"
 #include "scheduler/scheduler.h"
 
 namespace millrace {
@@ -32,6 +35,7 @@ struct ModelToServe {
   Millis run_limit{0};        // 0: a run may take for ever.
   std::size_t footprint = 0;  // Bytes that it is expected to hold while it is loaded.
   bool pinned = false;        // Is not unloaded to make room for others.
+  std::shared_ptr<const OutputMapping> outputs = {};  // Null: results hold the outputs as they are.
 
   const ModelRef& ref() const { return loaded->ref; }
   const RowLayout& row_layout() const { return loaded->session->row_layout(); }
@@ -39,9 +43,13 @@ struct ModelToServe {
 
 // One in its place in the worker.
 struct ServedModel : ModelToServe {
+  explicit ServedModel(ModelToServe model)
+      : ModelToServe(std::move(model)), outcome_size(loaded->outcome_bytes) {}
+
   ModelSlot slot;
   SeriesSlot series;
-  CrashJournal::Model journaled;  // Empty without a journal.
+  CrashJournal::Model journaled;         // Empty without a journal.
+  mutable OutcomeEstimate outcome_size;  // Executors teach it, whoever they are.
   // By executor, each its own; null: not made yet.
   std::vector<std::unique_ptr<Runner>> runners;
 

@@ -15,12 +15,14 @@ class ModelRouteTest : public ::testing::Test {
     for (int i = 0; i < 3; ++i) {
       auto loaded = std::make_shared<LoadedModel>();
       loaded->ref = {"m", std::to_string(i + 1), ""};
-      versions_[i].loaded = std::move(loaded);
+      ModelToServe model;
+      model.loaded = std::move(loaded);
+      versions_.push_back(std::make_unique<ServedModel>(std::move(model)));
     }
-    route_.stable = &versions_[0];
+    route_.stable = versions_[0].get();
   }
   std::set<int> CanaryKeys(std::uint32_t share) {
-    route_.canary = &versions_[1];
+    route_.canary = versions_[1].get();
     route_.canary_keys = share;
     std::set<int> keys;
     for (int i = 0; i < 20'000; ++i) {
@@ -29,7 +31,7 @@ class ModelRouteTest : public ::testing::Test {
     return keys;
   }
 
-  ServedModel versions_[3];
+  std::vector<std::unique_ptr<ServedModel>> versions_;
   ModelRoute route_;
 };
 
@@ -46,10 +48,10 @@ TEST_F(ModelRouteTest, ACanaryGetsItsShareOfTheKeysAndKeepsThemAsItGrows) {
 }
 
 TEST_F(ModelRouteTest, ARequestThatNamesItsVersionGetsThatOneOrNone) {
-  route_.canary = &versions_[1];
-  route_.named.push_back(&versions_[2]);
+  route_.canary = versions_[1].get();
+  route_.named.push_back(versions_[2].get());
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(route_.Named(std::to_string(i + 1)), &versions_[i]);
+    EXPECT_EQ(route_.Named(std::to_string(i + 1)), versions_[static_cast<std::size_t>(i)].get());
   }
   EXPECT_EQ(route_.Named("4"), nullptr);
 }

@@ -12,8 +12,7 @@ Result<ServedModel*> ServingSet::Add(ModelToServe model) {
                   "this worker holds " + std::to_string(count_) +
                       " model versions, which is all it takes; retire some");
   }
-  auto served = std::make_unique<ServedModel>();
-  static_cast<ModelToServe&>(*served) = std::move(model);
+  auto served = std::make_unique<ServedModel>(std::move(model));
   served->runners.resize(options_.executors);
   for (std::size_t i = 0; i < options_.executors; ++i) {
     const Result<Runner*> runner = served->RunnerOf(i);

@@ -203,7 +203,8 @@ void Shadow::RunRows(Version& version, std::vector<ShadowRow>& rows) {
 
 void Shadow::Encode(Version& version, DecodedRow& decoded) {
   const ShadowRow& row = *decoded.row;
-  encoder_.BeginBatch(version.model->ref(), version.runner->Outputs(), 1, clock_.WallNow());
+  encoder_.BeginBatch(version.model->ref(), version.runner->Outputs(), 1, clock_.WallNow(),
+                      version.model->outputs.get());
   OutputRecord record;
   const RecordOrigin origin{topics_.requests, row.partition, &decoded.record};
   if (encoder_.EncodeRow(decoded.request, origin, 0, Micros(0), chunk_, &record).has_value()) {

@@ -120,6 +120,20 @@ class WorkerTest : public ::testing::Test {
     ASSERT_TRUE(producer->Append(options_.topics.requests, records).ok());
   }
 
+  // A request r<name> with these numbers as its input.
+  void SendInput(const std::string& name, const std::string& numbers) {
+    std::unique_ptr<Producer> producer = log_->NewProducer().value();
+    ByteBuffer headers;
+    AppendHeader("model_id", "m", headers);
+    const std::string value =
+        R"({"request_id":"r)" + name + R"(","tenant_id":"t","input":[)" + numbers + "]}";
+    ProducerRecord record;
+    record.key = "t|m";
+    record.value = value;
+    record.headers = HeadersView(headers.view());
+    ASSERT_TRUE(producer->Append(options_.topics.requests, {&record, 1}).ok());
+  }
+
   // Sends what `send` does, runs until `count` outcomes are committed, and leaves.
   void RunUntilCommitted(std::uint64_t count) {
     std::unique_ptr<Worker> worker = NewWorker();
@@ -275,6 +289,39 @@ TEST_F(WorkerTest, RunThatTakesTooLongIsStoppedAndItsMatesAreAnswered) {
         << *record.headers.Find("detail");
   });
   EXPECT_EQ(letters, 1);
+}
+
+TEST_F(WorkerTest, RowsOfManyShapesAreAnsweredEachWithItsOwn) {
+  model_ = "open=1\nfail_value=13\n";
+  const std::string lengths[] = {"1", "1,2", "1,2,3", "13,2", "1,2,3,4", "7,8"};
+  for (int i = 0; i < 60; ++i) SendInput(std::to_string(i), lengths[i % 6]);
+  RunUntilCommitted(60);
+  EXPECT_EQ(LettersByAttempts("inference_error"), (std::map<std::string, int>{{"1", 10}}));
+  int results = 0;
+  ForEach(options_.topics.results, [&](const Record& record) {
+    ++results;
+    const int number = std::stoi(std::string(record.key.substr(1)));
+    EXPECT_NE(record.value.find("\"output\":[" + lengths[number % 6] + "],"),
+              std::string_view::npos)
+        << record.value;
+  });
+  EXPECT_EQ(results, 50);
+}
+
+TEST_F(WorkerTest, WhatResultsTakeIsLearnedFromThem) {
+  model_ = "open=1\n";
+  std::string numbers = "1";
+  for (int i = 0; i < 2'000; ++i) numbers += ",2";
+  SendInput("a", numbers);
+  std::unique_ptr<Worker> worker = NewWorker();
+  const ServedModel& model = worker->models().at(ModelSlot(0));
+  EXPECT_LT(model.outcome_size.bytes(), 2'000u) << "warm-up knows rows of one element";
+  ASSERT_TRUE(worker->Start().ok());
+  WaitCommitted(1);
+  EXPECT_GT(model.outcome_size.bytes(), 4'000u);
+  EXPECT_LT(model.outcome_size.bytes(), 6'000u);
+  worker->RequestStop();
+  EXPECT_TRUE(worker->Wait().ok());
 }
 
 TEST_F(WorkerTest, ModelThatIsOutOfOrderKeepsItsRequestsWaiting) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "types/element_type.h"
@@ -14,7 +15,6 @@ namespace {
 
 constexpr std::size_t kPoolRows = 16384;
 constexpr std::size_t kMaxPoolBytes = std::size_t{64} << 20;
-constexpr std::int64_t kOpenDim = 16;
 constexpr int kWarmUpRuns = 10;
 constexpr std::uint64_t kSeed = 20240601;  // Fixed: two measurements see the same rows.
 
@@ -43,11 +43,8 @@ std::vector<std::byte> RandomRows(const InputLayout& input, std::size_t rows) {
 // Gives an input whose shape is each row's own one for all.
 void CloseShape(InputLayout& input) {
   if (!input.dynamic) return;
-  input.elements = 1;
-  for (std::int64_t& dim : input.row_shape) {
-    if (dim == kDynamicDim) dim = kOpenDim;
-    input.elements *= static_cast<std::size_t>(dim);
-  }
+  input.row_shape = ClosedShape(std::move(input.row_shape), kMeasuredDim);
+  input.elements = ElementCount(input.row_shape).value_or(0);
   input.bytes = input.elements * ElementBytes(input.type);
 }
 

@@ -2,6 +2,7 @@
 //
 //   elements=4        numbers in a row of the input                                  (1)
 //   outputs=2         numbers in a row of the output, at most `elements`             (1)
+//   open=0            1: each row has a length of its own and is echoed whole          (0)
 //   type=FP32         FP32, FP64, INT32 or INT64, of input and output              (FP32)
 //   behaviour=echo    echo: the first numbers of the row; nan: FP32 or FP64 NaN     (echo)
 //   fixed_batch=0     a batch dimension that the model insists on; 0 for any           (0)
@@ -51,6 +52,7 @@ constexpr std::int64_t kMaxMicros = 600'000'000;
 struct TestModel {
   std::int64_t elements = 1;
   std::int64_t outputs = 1;
+  std::int64_t open = 0;
   std::int64_t fixed_batch = 0;
   std::int64_t run_us = 0;
   std::int64_t row_us = 0;
@@ -96,6 +98,7 @@ bool ParseWord(std::string_view text, std::string_view no, std::string_view yes,
 bool SetKey(std::string_view key, std::string_view value, TestModel& model) {
   if (key == "elements") return ParseNumber(value, std::int64_t{1}, kMaxElements, &model.elements);
   if (key == "outputs") return ParseNumber(value, std::int64_t{1}, kMaxElements, &model.outputs);
+  if (key == "open") return ParseNumber(value, std::int64_t{0}, std::int64_t{1}, &model.open);
   if (key == "fixed_batch") {
     return ParseNumber(value, std::int64_t{0}, std::int64_t{4096}, &model.fixed_batch);
   }
@@ -152,20 +155,18 @@ bool Exists(const std::string& path) { return !path.empty() && ::access(path.c_s
 
 class TestRunner final : public Runner {
  public:
-  TestRunner(const TestModel& model, const ModelSignature& signature, const RowLayout& layout,
-             std::size_t max_rows, const std::string& name, const std::string& context)
-      : model_(model),
-        layout_(layout),
-        max_rows_(max_rows),
-        name_(name),
-        context_(context),
-        output_row_bytes_(static_cast<std::size_t>(model.outputs) * ElementBytes(model.type)) {
-    MILLRACE_CHECK(input_.Grow(max_rows * layout.bytes));
-    MILLRACE_CHECK(output_.Grow(max_rows * output_row_bytes_));
+  TestRunner(const TestModel& model, const ModelSignature& signature, std::size_t max_rows,
+             const std::string& name, const std::string& context)
+      : model_(model), max_rows_(max_rows), name_(name), context_(context) {
     view_.spec = &signature.outputs[0];
-    view_.data = output_.data();
-    view_.elements_per_row = static_cast<std::size_t>(model.outputs);
-    view_.row_shape = {model.outputs};
+    const std::int64_t elements = model.open == 1 ? 1 : model.elements;
+    MILLRACE_CHECK(SetLengths(elements, model.open == 1 ? 1 : model.outputs, max_rows));
+  }
+
+  Status SetRowShape(std::size_t, std::span<const std::int64_t> shape, std::size_t rows) override {
+    MILLRACE_CHECK(model_.open == 1 && shape.size() == 1 && rows <= max_rows_);
+    if (shape[0] <= kMaxElements && SetLengths(shape[0], shape[0], rows)) return {};
+    return {StatusCode::kResourceExhausted, context_ + ": no memory for rows of this length"};
   }
 
   std::byte* Input(std::size_t) override { return input_.data(); }
@@ -174,6 +175,8 @@ class TestRunner final : public Runner {
   void Terminate() override;
 
  private:
+  // Of a row of the input and of the output. False when there is no memory for so many rows.
+  bool SetLengths(std::int64_t elements, std::int64_t outputs, std::size_t rows);
   double FirstOfRow(std::size_t row) const;
   Micros RunTime(std::size_t rows) const;
   bool AnyRowIs(const std::optional<double>& value, std::size_t rows) const;
@@ -186,11 +189,11 @@ class TestRunner final : public Runner {
   }
 
   const TestModel& model_;
-  const RowLayout& layout_;
   const std::size_t max_rows_;
   const std::string& name_;
   const std::string& context_;
-  const std::size_t output_row_bytes_;
+  std::size_t row_bytes_ = 0;
+  std::size_t output_row_bytes_ = 0;
   AlignedBuffer input_;
   AlignedBuffer output_;
   OutputView view_;
@@ -208,8 +211,21 @@ double ReadAs(const std::byte* from) {
   return static_cast<double>(value);
 }
 
+bool TestRunner::SetLengths(std::int64_t elements, std::int64_t outputs, std::size_t rows) {
+  const std::size_t size = ElementBytes(model_.type);
+  const std::size_t row_bytes = static_cast<std::size_t>(elements) * size;
+  const std::size_t output_row_bytes = static_cast<std::size_t>(outputs) * size;
+  if (!input_.Grow(rows * row_bytes) || !output_.Grow(rows * output_row_bytes)) return false;
+  row_bytes_ = row_bytes;
+  output_row_bytes_ = output_row_bytes;
+  view_.data = output_.data();
+  view_.elements_per_row = static_cast<std::size_t>(outputs);
+  view_.row_shape = {outputs};
+  return true;
+}
+
 double TestRunner::FirstOfRow(std::size_t row) const {
-  const std::byte* from = input_.data() + row * layout_.bytes;
+  const std::byte* from = input_.data() + row * row_bytes_;
   switch (model_.type) {
     case ElementType::kFloat64:
       return ReadAs<double>(from);
@@ -254,7 +270,7 @@ bool TestRunner::Wait(std::optional<Micros> duration) {
 void TestRunner::WriteOutput(std::size_t rows) {
   for (std::size_t row = 0; row < rows; ++row) {
     std::byte* to = output_.data() + row * output_row_bytes_;
-    std::memcpy(to, input_.data() + row * layout_.bytes, output_row_bytes_);
+    std::memcpy(to, input_.data() + row * row_bytes_, output_row_bytes_);
     for (std::size_t i = 0; model_.nan && i < view_.elements_per_row; ++i) {
       if (model_.type == ElementType::kFloat32) {
         constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -318,8 +334,9 @@ class TestSession final : public Session {
   TestSession(const TestModel& model, std::size_t max_rows, std::string name, std::string context)
       : model_(model), max_rows_(max_rows), name_(std::move(name)), context_(std::move(context)) {
     const std::int64_t batch = model.fixed_batch == 0 ? kDynamicDim : model.fixed_batch;
-    signature_.inputs.push_back({"x", model.type, {batch, model.elements}});
-    signature_.outputs.push_back({"y", model.type, {batch, model.outputs}});
+    const bool open = model.open == 1;
+    signature_.inputs.push_back({"x", model.type, {batch, open ? kDynamicDim : model.elements}});
+    signature_.outputs.push_back({"y", model.type, {batch, open ? kDynamicDim : model.outputs}});
     signature_.fixed_batch = model.fixed_batch;
     layout_ = RowLayoutOf(signature_.inputs);
   }
@@ -328,7 +345,7 @@ class TestSession final : public Session {
   const RowLayout& row_layout() const override { return layout_; }
   Result<std::unique_ptr<Runner>> NewRunner() override {
     return std::unique_ptr<Runner>(
-        std::make_unique<TestRunner>(model_, signature_, layout_, max_rows_, name_, context_));
+        std::make_unique<TestRunner>(model_, signature_, max_rows_, name_, context_));
   }
 
  private:

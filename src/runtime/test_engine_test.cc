@@ -46,6 +46,23 @@ TEST_F(TestEngineTest, EchoesTheFirstNumbersOfEachRow) {
   EXPECT_EQ(ReadRow<float>(*runner_, 0, 1), (std::vector<float>{4, 5}));
 }
 
+TEST_F(TestEngineTest, EchoesRowsOfAnyLength) {
+  Load("open=1\nfail_value=13\n");
+  EXPECT_TRUE(session_->row_layout().dynamic);
+  for (const std::int64_t length : {3, 1, 70'000}) {
+    ASSERT_TRUE(runner_->SetRowShape(0, std::vector<std::int64_t>{length}, 2).ok());
+    auto* const rows = reinterpret_cast<float*>(runner_->Input(0));
+    for (std::int64_t i = 0; i < 2 * length; ++i) rows[i] = static_cast<float>(i + 20);
+    ASSERT_TRUE(runner_->Run(2).ok());
+    const OutputView& view = runner_->Outputs()[0];
+    EXPECT_EQ(view.row_shape, std::vector<std::int64_t>{length});
+    EXPECT_EQ(static_cast<const float*>(view.data)[2 * length - 1],
+              static_cast<float>(2 * length + 19));
+    rows[length] = 13;  // The second row begins with it.
+    EXPECT_FALSE(runner_->Run(2).ok());
+  }
+}
+
 TEST_F(TestEngineTest, EchoesEveryInputType) {
   Load("type=INT64\n");
   WriteRow<std::int64_t>(*session_, *runner_, 0, {1LL << 60});

@@ -1,5 +1,7 @@
 #include "types/tensor.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace millrace {
@@ -60,6 +62,20 @@ std::string_view ElementTypeName(ElementType type) {
   return "?";
 }
 
+std::optional<std::size_t> ElementCount(std::span<const std::int64_t> shape) {
+  std::size_t count = 1;
+  for (const std::int64_t dim : shape) {
+    if (dim < 0) return std::nullopt;
+    if (__builtin_mul_overflow(count, static_cast<std::size_t>(dim), &count)) return std::nullopt;
+  }
+  return count;
+}
+
+std::vector<std::int64_t> ClosedShape(std::vector<std::int64_t> shape, std::int64_t dim) {
+  std::replace(shape.begin(), shape.end(), kDynamicDim, dim);
+  return shape;
+}
+
 RowLayout RowLayoutOf(const std::vector<TensorSpec>& inputs) {
   MILLRACE_CHECK(inputs.size() <= RowLayout::kMaxInputs);
   RowLayout layout;
@@ -70,13 +86,13 @@ RowLayout RowLayoutOf(const std::vector<TensorSpec>& inputs) {
     input.type = spec.type;
     input.row_shape.assign(spec.shape.begin() + 1, spec.shape.end());
     MILLRACE_CHECK(input.row_shape.size() <= RowLayout::kMaxRank);
-    input.elements = 1;
     for (const std::int64_t dim : input.row_shape) {
       MILLRACE_CHECK(dim >= 0 || dim == kDynamicDim);
       input.dynamic = input.dynamic || dim == kDynamicDim;
-      input.elements *= static_cast<std::size_t>(dim);
     }
-    if (input.dynamic) input.elements = 0;
+    const std::optional<std::size_t> elements = ElementCount(input.row_shape);
+    MILLRACE_CHECK(elements || input.dynamic);
+    input.elements = elements.value_or(0);
     input.bytes = input.dynamic ? sizeof(RowTensor) : input.elements * ElementBytes(input.type);
     layout.dynamic = layout.dynamic || input.dynamic;
     constexpr std::size_t kMask = RowLayout::kAlignment - 1;

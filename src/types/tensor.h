@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +45,14 @@ struct TensorSpec {
   // Of the elements of a row, where the model names them.
   std::vector<std::string> labels = {};
 };
+
+// Product of the dimensions, 1 when there is none; nothing when one of them is open or the product
+// is more than a size can be.
+std::optional<std::size_t> ElementCount(std::span<const std::int64_t> shape);
+// `shape` with `dim` in the place of every dimension that is open.
+std::vector<std::int64_t> ClosedShape(std::vector<std::int64_t> shape, std::int64_t dim);
+// What stands for an open dimension where rows are made up to measure with.
+inline constexpr std::int64_t kMeasuredDim = 16;
 
 // "[N,30,?]": N for a batch of any size, ? for another dynamic dimension.
 std::string ShapeText(const std::vector<std::int64_t>& shape);

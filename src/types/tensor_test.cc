@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <vector>
 
 namespace millrace {
 namespace {
@@ -31,6 +32,20 @@ TEST(TensorTest, ShapeTextShowsWhatIsDynamic) {
   EXPECT_EQ(ShapeText({kDynamicDim, 30}), "[N,30]");
   EXPECT_EQ(ShapeText({kDynamicDim, kDynamicDim, 2}), "[N,?,2]");
   EXPECT_EQ(ShapeText({1, 3, 0}), "[1,3,0]");
+}
+
+TEST(TensorTest, ElementsAreCountedOnlyWhereTheyCanBe) {
+  EXPECT_EQ(ElementCount({}), 1u);
+  EXPECT_EQ(ElementCount(std::vector<std::int64_t>{3, 4}), 12u);
+  EXPECT_EQ(ElementCount(std::vector<std::int64_t>{3, 0, 4}), 0u);
+  EXPECT_EQ(ElementCount(std::vector<std::int64_t>{3, kDynamicDim}), std::nullopt);
+  constexpr std::int64_t kHuge = std::int64_t{1} << 40;
+  EXPECT_EQ(ElementCount(std::vector<std::int64_t>{kHuge, kHuge}), std::nullopt);
+}
+
+TEST(TensorTest, AClosedShapeHasNothingOpen) {
+  EXPECT_EQ(ClosedShape({kDynamicDim, 3, kDynamicDim}, 8), (std::vector<std::int64_t>{8, 3, 8}));
+  EXPECT_EQ(ClosedShape({}, 8), std::vector<std::int64_t>());
 }
 
 TEST(TensorTest, ARowHoldsItsInputsOneAfterTheOtherEachAligned) {

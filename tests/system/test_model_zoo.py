@@ -24,9 +24,18 @@ def rows_of(name):
     return [ZOO[name][1](random) for _ in range(ROWS)]
 
 
-def expected_outputs(path, row):
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """The repository with all of ZOO, made once."""
+    return write_zoo(tmp_path_factory.mktemp("zoo"))
+
+
+def session_of(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def expected_outputs(session, row):
     """{output: nested list} of one row; a map becomes the list of its values, in their order."""
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     feeds = {i.name: np.array([row[i.name]], NUMPY[i.type]) for i in session.get_inputs()}
     found = session.run(None, feeds)
     return {o.name: list(one[0].values()) if isinstance(one, list) else np.asarray(one).tolist()[0]
@@ -48,8 +57,7 @@ def flat(nested):
     return [x for part in nested for x in flat(part)] if isinstance(nested, list) else [nested]
 
 
-def test_every_model_of_the_zoo_answers_as_in_python(run_millrace, worker, local_dir):
-    models = write_zoo(local_dir / "models")
+def test_every_model_of_the_zoo_answers_as_in_python(run_millrace, worker, local_dir, zoo):
     data = local_dir / "log"
     run_millrace(["topics", "create", "--data", data, "--partitions-scale", "0.02"])
     bodies = [{"request_id": f"{name}|{number}", "tenant_id": f"t-{number % 3}", "model_id": name,
@@ -57,17 +65,20 @@ def test_every_model_of_the_zoo_answers_as_in_python(run_millrace, worker, local
               for name in ZOO for number, row in enumerate(rows_of(name))]
     np.random.default_rng(SEED).shuffle(bodies)
     run_millrace(["send", "--data", data], input=lines(bodies))
-    with worker("--data", data, "--models", models, ready_timeout=60) as running:
+    with worker("--data", data, "--models", zoo, ready_timeout=60) as running:
         wait_until(lambda: outcomes(running) == len(bodies))
         assert running.stop() == 0
+    # An encoder that knows a few words only has none of those that warm-up makes up.
+    (told,) = [one for one in running.log.read_text().splitlines() if "model_not_warmed" in one]
+    assert "model=known-words version=1 " in told
     assert dead_letters(run_millrace, data) == []
     assert verify(run_millrace, data)[0] == 0
     answered = {one["request_id"]: one for one in results(run_millrace, data)}
     for name in ZOO:
-        path = models / name / "1" / "model.onnx"
+        session = session_of(zoo / name / "1" / "model.onnx")
         for number, row in enumerate(rows_of(name)):
             result = answered[f"{name}|{number}"]
-            want = expected_outputs(path, row)
+            want = expected_outputs(session, row)
             if len(want) == 1:
                 (only,) = want.values()
                 assert_same(result["output"], flat(only), f"{name}|{number}")
@@ -79,8 +90,7 @@ def test_every_model_of_the_zoo_answers_as_in_python(run_millrace, worker, local
     assert max(one["batch_size"] for one in answered.values()) > 1
 
 
-def test_models_list_checks_each_of_the_zoo(run_millrace, local_dir):
-    models = write_zoo(local_dir / "models")
-    done = run_millrace(["models", "list", "--models", models, "--check", "-o", "json"])
+def test_models_list_checks_each_of_the_zoo(run_millrace, zoo):
+    done = run_millrace(["models", "list", "--models", zoo, "--check", "-o", "json"])
     listed = json.loads(done.stdout)["models"]
     assert {one["model_id"]: one["check"] for one in listed} == dict.fromkeys(ZOO, "ok")

@@ -25,8 +25,8 @@ BenchLoad::BenchLoad(std::string model_id, const RowLayout& layout, int tenants,
 // Nested as the shape says from `dim` on; one number when no dimension is left.
 void BenchLoad::AppendNested(const InputLayout& input, std::size_t dim, ByteBuffer& bytes) {
   if (dim == input.row_shape.size()) return AppendNumber(input.type, bytes);
-  constexpr std::int64_t kOpenDim = 16;
-  const std::int64_t count = input.row_shape[dim] == kDynamicDim ? kOpenDim : input.row_shape[dim];
+  const std::int64_t count =
+      input.row_shape[dim] == kDynamicDim ? kMeasuredDim : input.row_shape[dim];
   bytes.Append('[');
   for (std::int64_t i = 0; i < count; ++i) {
     if (i > 0) bytes.Append(',');
