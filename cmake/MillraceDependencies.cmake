@@ -79,9 +79,14 @@ if(NOT MILLRACE_SANITIZE AND NOT MILLRACE_FUZZ)
     ${CMAKE_DL_LIBS} m stdc++)
 endif()
 
-add_library(millrace_rdkafka INTERFACE)
-target_include_directories(millrace_rdkafka SYSTEM INTERFACE "${MILLRACE_RDKAFKA_ROOT}/include")
-target_link_libraries(millrace_rdkafka INTERFACE
-  "${MILLRACE_RDKAFKA_ROOT}/lib/librdkafka.a"
+# An imported library, not a file: what it needs must stand behind it on the linker's line.
+add_library(millrace_rdkafka_archive STATIC IMPORTED)
+set_target_properties(millrace_rdkafka_archive PROPERTIES
+  IMPORTED_LOCATION "${MILLRACE_RDKAFKA_ROOT}/lib/librdkafka.a")
+target_include_directories(millrace_rdkafka_archive SYSTEM INTERFACE
+  "${MILLRACE_RDKAFKA_ROOT}/include")
+target_link_libraries(millrace_rdkafka_archive INTERFACE
   CURL::libcurl OpenSSL::SSL OpenSSL::Crypto ZLIB::ZLIB PkgConfig::ZSTD Threads::Threads
   ${CMAKE_DL_LIBS} m)
+add_library(millrace_rdkafka INTERFACE)
+target_link_libraries(millrace_rdkafka INTERFACE millrace_rdkafka_archive)

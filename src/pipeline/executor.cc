@@ -147,8 +147,8 @@ void Executor::RunRows(ServedModel& model, std::size_t count) {
       failures_.push_back({range.first, status});
     } else {
       const std::size_t half = range.count / 2;
-      ranges_.push_back({range.first, half});
-      ranges_.push_back({range.first + half, range.count - half});
+      ranges_.push_back({range.first, half, true});
+      ranges_.push_back({range.first + half, range.count - half, true});
     }
     if (status.code() == StatusCode::kDeadlineExceeded && ++stopped >= kMaxStoppedRuns &&
         succeeded_ == 0) {
@@ -240,10 +240,15 @@ Status Executor::RunJournaled(ServedModel& model, Runner& runner, Range range, b
   return status;
 }
 
-// The rest of the batch shares the fate of what was stopped.
 void Executor::GiveUp(std::span<const Range> ranges, const Status& status) {
   for (const Range& range : ranges) {
-    for (std::size_t i = 0; i < range.count; ++i) failures_.push_back({range.first + i, status});
+    for (std::size_t i = range.first; i < range.first + range.count; ++i) {
+      if (range.tried) {
+        failures_.push_back({i, status});
+      } else {
+        GiveBack(i);
+      }
+    }
   }
   gave_up_ = true;
 }

@@ -42,6 +42,7 @@ class Executor {
   struct Range {
     std::size_t first = 0;
     std::size_t count = 0;
+    bool tried = false;  // It is a half of one that failed.
   };
   struct RowFailure {
     std::size_t row = 0;
@@ -63,6 +64,8 @@ class Executor {
   // The run, watched, and with its rows in the crash journal while it lasts. `stopped`: for its
   // time.
   Status RunJournaled(ServedModel& model, Runner& runner, Range range, bool* stopped);
+  // What is left of the batch is not run: rows that were in a run share the fate of those that were
+  // stopped; rows that were in none, as those of another shape, go back.
   void GiveUp(std::span<const Range> ranges, const Status& status);
   Status Gather(ServedModel& model, Range range, Runner& runner);
   void NoteForShadow(const ServedModel& model, const RequestRow& row, const Outcome& outcome);

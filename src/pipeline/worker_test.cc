@@ -291,6 +291,23 @@ TEST_F(WorkerTest, RunThatTakesTooLongIsStoppedAndItsMatesAreAnswered) {
   EXPECT_EQ(letters, 1);
 }
 
+TEST_F(WorkerTest, RowsOfOtherShapesThanThoseThatHangAreAnswered) {
+  options_.executor.threads = 1;
+  options_.retry = {.initial_backoff = Millis(5), .max_backoff = Millis(10), .max_attempts = 1};
+  run_limit_ = Millis(20);
+  model_ = "open=1\nhang_value=-1\n";
+  // The rows of a batch run by length, shortest first.
+  SendInput("a", "-1");
+  SendInput("b", "-1,1");
+  SendInput("c", "-1,1,1");
+  SendInput("d", "4,1,1,1");
+  SendInput("e", "5,1,1,1,1");
+  RunUntilCommitted(5);
+  EXPECT_EQ(LettersByAttempts("inference_timeout"), (std::map<std::string, int>{{"1", 3}}));
+  const std::vector<std::string> keys = Keys(options_.topics.results);
+  EXPECT_EQ(std::set<std::string>(keys.begin(), keys.end()), (std::set<std::string>{"rd", "re"}));
+}
+
 TEST_F(WorkerTest, RowsOfManyShapesAreAnsweredEachWithItsOwn) {
   model_ = "open=1\nfail_value=13\n";
   const std::string lengths[] = {"1", "1,2", "1,2,3", "13,2", "1,2,3,4", "7,8"};
