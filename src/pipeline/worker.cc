@@ -146,6 +146,7 @@ Worker::~Worker() {
 
 Status Worker::Start() {
   const int executors = ExecutorThreads(options_.executor);
+  queue_.SetPermits(static_cast<std::size_t>(executors));
   for (int i = 0; i < executors; ++i) {
     executors_.push_back(std::make_unique<Executor>(parts_));
     MILLRACE_RETURN_IF_ERROR(executors_.back()->Prepare());
