@@ -30,13 +30,10 @@ Result<std::shared_ptr<const LoadedModel>> Load(EngineSet& engines, const ModelV
                                                 const AllOptions& options) {
   auto engine = engines.Get(version.engine);
   if (!engine.ok()) return engine.status();
-  SessionOptions session;
-  session.max_rows = options.batch.max_rows;
-  if (const auto it = options.models.find(version.model_id); it != options.models.end()) {
-    session.intra_op_threads = it->second.intra_op_threads;
-    if (it->second.max_rows > 0) session.max_rows = it->second.max_rows;
-  }
-  return LoadModel(**engine, version, session);
+  const auto it = options.models.find(version.model_id);
+  const ModelOptions model = it == options.models.end() ? ModelOptions() : it->second;
+  const std::int64_t max_rows = model.max_rows > 0 ? model.max_rows : options.batch.max_rows;
+  return LoadModel(**engine, version, SessionOptionsOf(model, max_rows));
 }
 
 std::string ServingVersion(const std::vector<ModelVersion>& versions, const AllOptions& options) {

@@ -24,6 +24,7 @@ BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
   policy.max_wait = model.max_wait >= Millis(0) ? model.max_wait : options.batch.max_wait;
   policy.adaptive = options.batch.adaptive;
   policy.weight = static_cast<double>(model.priority) / ModelOptions::kDefaultPriority;
+  policy.threads = static_cast<std::size_t>(model.intra_op_threads);
   return policy;
 }
 
@@ -92,9 +93,8 @@ Result<ModelToServe> LoadOneModel(EngineSet& engines, const AllOptions& options,
   serve.run_limit = model.timeout;
   const Result<Engine*> engine = engines.Get(version->engine);
   if (!engine.ok()) return engine.status();
-  SessionOptions session;
-  session.intra_op_threads = model.intra_op_threads;
-  session.max_rows = static_cast<std::int64_t>(serve.policy.max_rows);
+  const SessionOptions session =
+      SessionOptionsOf(model, static_cast<std::int64_t>(serve.policy.max_rows));
   Result<std::shared_ptr<const LoadedModel>> loaded = LoadModel(**engine, *version, session);
   if (!loaded.ok()) return loaded.status();
   serve.loaded = std::move(loaded).value();

@@ -8,6 +8,7 @@
 
 #include "base/settings.h"
 #include "base/status.h"
+#include "runtime/options.h"
 
 namespace millrace {
 
@@ -26,7 +27,14 @@ struct ModelOptions {
   std::int64_t priority = kDefaultPriority;
   Millis timeout{30'000};  // 0: none.
   std::string version;     // Pins a version; empty: the newest.
+  Provider provider = Provider::kCpu;
+  std::int64_t device = 0;
+  bool require_full_offload = false;
+  Denormals denormals = Denormals::kKeep;
 };
+
+// How a model of these options is loaded, for batches of up to `max_rows`.
+SessionOptions SessionOptionsOf(const ModelOptions& options, std::int64_t max_rows);
 
 // A model.yaml: what the model file does not say about itself. Every key is optional.
 struct ModelManifest {

@@ -334,6 +334,11 @@ class TestEngine final : public Engine {
                                         const SessionOptions& options) override {
     MILLRACE_CHECK(options.max_rows >= 1);
     std::string context = "model " + name + " (" + path + ")";
+    if (options.provider != Provider::kCpu) {
+      return Status(StatusCode::kConfiguration,
+                    context + ": the test engine runs on the CPU only, not with provider " +
+                        ProviderName(options.provider));
+    }
     Result<TestModel> model = ReadTestModel(path);
     if (!model.ok()) return model.status().WithContext(context);
     return std::unique_ptr<Session>(std::make_unique<TestSession>(
