@@ -86,6 +86,26 @@ TEST_F(OrtMemoryTest, WhatALargeBatchNeededIsGivenBackWhenTheModelIsIdle) {
   EXPECT_EQ(ReadRow<float>(*runner_, 0, 1)[0], 10000.0F);
 }
 
+TEST_F(OrtMemoryTest, AModelThatIsGoneTakesItsMemoryAlong) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer keeps freed memory to itself";
+#endif
+  Open(Millis(100));
+  const double before = ResidentMib();
+  Load(TestModelPath("outer/1"), 8);
+  ASSERT_TRUE(RunOnes(8, 2500).ok());
+  runner_.reset();
+  session_.reset();
+  const double held = ResidentMib();
+  EXPECT_GT(held, before + 150) << "the run needs no memory to speak of: what is tested?";
+  double after = held;
+  for (int i = 0; i < 100 && after > before + 20; ++i) {
+    std::this_thread::sleep_for(Millis(50));
+    after = ResidentMib();
+  }
+  EXPECT_LT(after, before + 20) << "held " << held;
+}
+
 TEST_F(OrtMemoryTest, RowsThatAreStillLookedAtAreNotTakenAway) {
   Open(Millis(20));
   Load(TestModelPath("run_shape/1"), 8);

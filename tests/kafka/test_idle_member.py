@@ -7,6 +7,7 @@ from publish import publish
 from workload import SHORT_SESSION, outcomes, wait_until
 
 SECONDS = 6
+CLIENTS = 3  # Of the group, of the transactions, and one that asks about topics and offsets.
 
 
 def test_idle_member_costs_next_to_nothing(kafka, topics, serve):
@@ -16,12 +17,13 @@ def test_idle_member_costs_next_to_nothing(kafka, topics, serve):
         time.sleep(1)  # The last commit and what follows it.
         used = worker.cores_used(SECONDS)
         assert used < 0.01, f"{100 * used:.2f} % of a core"
-        names = collections.Counter(name.split(":")[0] for name in worker.thread_names())
+        names = collections.Counter(worker.thread_names())
         own = ["millrace", "mr-intake", "mr-exec-0", "mr-exec-1", "mr-watch", "mr-commit",
                "mr-admin", "mr-signals", "mr-idle", "jemalloc_bg_thd"]
-        # A consumer and a producer, each with a thread of its own and one for each broker it knows:
-        # the bootstrap address, the broker's own, the group or the transaction coordinator.
-        rdk = names.pop("rdk", 0)
+        client = {name: names.pop(name) for name in list(names) if name.startswith("rdk:")}
         assert names == collections.Counter(own), names
-        assert 4 <= rdk <= 8, worker.thread_names()
+        # Each client has a thread of its own, one for the broker, and one (-1) for each address
+        # that it was given or that it looks for: bootstrap, group, transaction coordinator.
+        assert client == {"rdk:main": CLIENTS, "rdk:broker1": CLIENTS,
+                          "rdk:broker-1": CLIENTS + 2}, client
         assert worker.stop() == 0

@@ -78,6 +78,24 @@ def test_what_a_large_batch_needed_is_given_back_when_the_model_is_idle(
     assert answers["r-100"] == [2500.0 ** 2] and answers["r-200"] == [100.0]
 
 
+def test_a_batch_of_large_rows_runs_in_pieces(run_millrace, worker, local_dir):
+    shutil.copytree(MODELS / "words", local_dir / "models" / "words")
+    data = local_dir / "log"
+    run_millrace(["topics", "create", "--data", data, "--partitions-scale", "0.05"])
+    limit = ["-s", "limits.max_request_bytes=4MiB"]
+    # Rows of eight megabytes, two of which are the 16 MiB that a run may have.
+    bodies = [request(n, tenant="t", model="words", input=[n] * 1_000_000) for n in range(4)]
+    with worker("--data", data, "--models", local_dir / "models", *limit,
+                "-s", "models.words.max_rows=4", "-s", "models.words.max_wait=30s",
+                "-s", "batch.adaptive=false") as running:
+        run_millrace(["send", "--data", data, *limit], input=lines(bodies))
+        wait_until(lambda: outcomes(running) == 4)
+        assert running.stop() == 0
+    answers = results(run_millrace, data)
+    assert [one["batch_size"] for one in answers] == [2] * 4, answers
+    assert {tuple(one["output"]) for one in answers} == {(n, 10.0 * n) for n in range(4)}
+
+
 def test_a_row_that_can_never_fit_is_a_dead_letter_and_pauses_nothing(
         run_millrace, worker, local_dir):
     data = local_dir / "log"
