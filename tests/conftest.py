@@ -105,6 +105,24 @@ class Worker:
             time.sleep(0.05)
         pytest.fail(f"the worker was not ready after {timeout:.0f} s: {last}")
 
+    def cpu_seconds(self):
+        """CPU time of the whole process so far, threads that have ended included."""
+        stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cores_used(self, seconds):
+        """How many, over the next `seconds`."""
+        before, start = self.cpu_seconds(), time.monotonic()
+        time.sleep(seconds)
+        return (self.cpu_seconds() - before) / (time.monotonic() - start)
+
+    def thread_names(self):
+        names = []
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # It has ended meanwhile.
+                names.append((task / "comm").read_text().strip())
+        return sorted(names)
+
     def kill(self):
         """kill -9, and wait for the end."""
         self.process.kill()

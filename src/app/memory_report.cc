@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -15,29 +14,6 @@ namespace {
 constexpr const char* kBudget = "millrace_memory_budget_bytes";
 constexpr const char* kUsed = "millrace_memory_used_bytes";
 
-// A number of bytes in a file of the kernel's; no limit when there is none, or "max".
-std::int64_t BytesIn(const std::string& path) {
-  std::ifstream file(path);
-  std::int64_t bytes = 0;
-  return file >> bytes && bytes > 0 ? bytes : INT64_MAX;
-}
-
-// Of the cgroup of this process and of those above it, as far as this process sees them.
-std::int64_t CgroupLimit() {
-  std::int64_t limit = std::min(BytesIn("/sys/fs/cgroup/memory.max"),
-                                BytesIn("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
-  std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find("::");
-    if (colon == std::string::npos) continue;  // Version 1: the root above is the container's.
-    for (std::string path = line.substr(colon + 2); path.size() > 1;
-         path.resize(path.find_last_of('/'))) {
-      limit = std::min(limit, BytesIn("/sys/fs/cgroup" + path + "/memory.max"));
-    }
-  }
-  return limit;
-}
-
 std::string Mebibytes(std::int64_t bytes) {
   return fmt::format("{:.0f}MiB", static_cast<double>(bytes) / (1 << 20));
 }
@@ -46,12 +22,6 @@ std::string Mebibytes(std::int64_t bytes) {
 
 Result<MemoryPlan> PlanMemory(const AllOptions& options) {
   return PlanMemory(options.memory, options.delivery, options.transport, options.limits);
-}
-
-std::int64_t MemoryLimit() {
-  const std::int64_t machine =
-      std::int64_t{sysconf(_SC_PHYS_PAGES)} * std::int64_t{sysconf(_SC_PAGESIZE)};
-  return std::min(machine, CgroupLimit());
 }
 
 std::int64_t ResidentMemory() {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "app/options.h"
+#include "base/memory_limit.h"
 #include "pipeline/memory_plan.h"
 #include "pipeline/worker.h"
 #include "telemetry/metrics.h"
@@ -12,8 +13,6 @@ namespace millrace {
 
 Result<MemoryPlan> PlanMemory(const AllOptions& options);
 
-// Memory that this process may use: the tightest limit of its cgroups, or what the machine has.
-std::int64_t MemoryLimit();
 // Memory of this process that is in RAM; 0 when it cannot be told.
 std::int64_t ResidentMemory();
 

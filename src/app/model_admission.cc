@@ -18,13 +18,9 @@ std::string NameOf(const ModelVersion& version) {
 }  // namespace
 
 SessionOptions SessionOptionsFor(const AllOptions& options, const std::string& model_id) {
-  SessionOptions session;
-  session.max_rows = options.batch.max_rows;
-  if (const auto it = options.models.find(model_id); it != options.models.end()) {
-    session.intra_op_threads = it->second.intra_op_threads;
-    if (it->second.max_rows > 0) session.max_rows = it->second.max_rows;
-  }
-  return session;
+  const auto found = options.models.find(model_id);
+  const ModelOptions model = found == options.models.end() ? ModelOptions() : found->second;
+  return SessionOptionsOf(model, model.max_rows > 0 ? model.max_rows : options.batch.max_rows);
 }
 
 void ModelAdmission::LogVerdict(const ModelVersion& version, const ProbeVerdict& verdict) const {

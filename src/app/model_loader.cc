@@ -22,6 +22,7 @@ BatchPolicy PolicyOf(const AllOptions& options, const ModelOptions& model) {
   policy.max_wait = model.max_wait >= Millis(0) ? model.max_wait : options.batch.max_wait;
   policy.adaptive = options.batch.adaptive;
   policy.weight = static_cast<double>(model.priority) / ModelOptions::kDefaultPriority;
+  policy.threads = static_cast<std::size_t>(model.intra_op_threads);
   return policy;
 }
 

@@ -137,7 +137,9 @@ Status TrySoundRow(const LoadedModel& model, Runner& runner) {
   if (!model.has_sound_row) return {};
   MILLRACE_RETURN_IF_ERROR(
       FillRows(*model.session, {model.sound_value, model.sound_dim}, 1, runner));
-  return runner.Run(1);
+  Status status = runner.Run(1);
+  runner.Done();
+  return status;
 }
 
 Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const ModelVersion& version,

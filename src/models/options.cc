@@ -97,8 +97,18 @@ void DescribeProbe(SettingSet& set, ProbeLimits& probe) {
              "Domains of operators that a model may use besides ai.onnx, ai.onnx.ml and "
              "com.microsoft, separated by commas.");
 }
+constexpr std::int64_t kMaxDevice = 255;
 
 }  // namespace
+
+SessionOptions SessionOptionsOf(const ModelOptions& options, std::int64_t max_rows) {
+  return {.intra_op_threads = options.intra_op_threads,
+          .max_rows = max_rows,
+          .provider = options.provider,
+          .device = options.device,
+          .require_full_offload = options.require_full_offload,
+          .denormals = options.denormals};
+}
 
 void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
   set.String("repository.dir", &options.dir,
@@ -143,6 +153,19 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
       "timeout", &options.timeout, Millis(0), Millis(3'600'000),
       "How long one run of this model may take before it is stopped; a request whose run is "
       "stopped alone becomes a dead letter `inference_timeout`. 0 waits for ever.");
+  set.Enum(
+      "provider", &options.provider, {"cpu", "cuda", "tensorrt"},
+      "What runs this model; `cuda` and `tensorrt` need a build of ONNX Runtime that has them, "
+      "and a GPU. Nodes that the provider does not know run on the CPU.");
+  set.Integer("device", &options.device, 0, kMaxDevice,
+              "Number of the GPU that runs this model, as `nvidia-smi` counts them.");
+  set.Bool("require_full_offload", &options.require_full_offload,
+           "Refuse the model when its provider leaves nodes of it to the CPU; otherwise the event "
+           "`model_partly_on_cpu` says how many and which.");
+  set.Enum("denormals", &options.denormals, {"keep", "flush"},
+           "`flush` computes with 0 in the place of numbers below 1.2e-38 (denormal ones), with "
+           "which some processors are ten to thirty times slower; results may differ in their last "
+           "bits from those of `keep`.");
   set.String(
       "version", &options.version,
       "Version that serves, whatever else is in the folder, until an event promotes another; "

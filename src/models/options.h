@@ -9,6 +9,7 @@
 
 #include "base/settings.h"
 #include "base/status.h"
+#include "runtime/options.h"
 
 namespace millrace {
 
@@ -72,7 +73,14 @@ struct ModelOptions {
   bool pinned = false;              // Loaded at start, and never unloaded to make room.
   std::string outputs;              // As codec/output_mapping.h has it; empty: the model.yaml's.
   std::optional<double> threshold;  // Empty: the model.yaml's.
+  Provider provider = Provider::kCpu;
+  std::int64_t device = 0;
+  bool require_full_offload = false;
+  Denormals denormals = Denormals::kKeep;
 };
+
+// How a model of these options is loaded, for batches of up to `max_rows`.
+SessionOptions SessionOptionsOf(const ModelOptions& options, std::int64_t max_rows);
 
 // A model.yaml: what the model file does not say about itself. Every key is optional.
 struct ModelManifest {

@@ -11,7 +11,7 @@ ModelSlot DispatchQueue::AddModel(const BatchPolicy& policy) {
   const std::lock_guard lock(mutex_);
   const ModelSlot slot = scheduler_.AddModel(policy);
   if (slot.index() == models_.size()) models_.emplace_back();
-  models_[slot.index()] = std::make_unique<ModelState>(retry_);
+  models_[slot.index()] = std::make_unique<ModelState>(retry_, policy.threads);
   return slot;
 }
 
@@ -65,19 +65,40 @@ bool DispatchQueue::SomeoneMustWake() const {
   return due.has_value() && *due < timer_;
 }
 
+std::size_t DispatchQueue::PermitsOf(ModelSlot model) const {
+  return std::min(models_[model.index()]->threads, permits_);
+}
+
+bool DispatchQueue::NextLocked(DispatchedBatch* batch, bool* blocked) {
+  *blocked = false;
+  if (scheduler_.waiting() == 0) return false;
+  const MonoTime now = clock_.Now();
+  const std::optional<ModelSlot> model = scheduler_.Upcoming(now);
+  if (!model.has_value()) return false;
+  const std::size_t permits = PermitsOf(*model);
+  *blocked = permits > free_permits_;
+  if (*blocked || !scheduler_.Next(now, batch)) return false;
+  batch->permits = permits;
+  free_permits_ -= permits;
+  ModelState& state = *models_[batch->model.index()];
+  batch->taken = true;
+  ++state.running;
+  batch->trial = !batch->rows.empty() && state.breaker.OnTake();
+  if (batch->trial) scheduler_.Hold(batch->model, MonoTime::max(), now);
+  return true;
+}
+
 bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
   std::unique_lock lock(mutex_);
-  scheduler_.Settle(*batch, cpu, elapsed);
+  // The caller's own time is measured; its model's other threads were there for the run, too.
+  scheduler_.Settle(
+      *batch, cpu * static_cast<std::int64_t>(std::max<std::size_t>(1, batch->permits)), elapsed);
+  free_permits_ += std::exchange(batch->permits, 0);
   if (std::exchange(batch->taken, false)) --models_[batch->model.index()]->running;
   while (true) {
     if (abandoned_) return false;
-    if (const MonoTime now = clock_.Now();
-        scheduler_.waiting() > 0 && scheduler_.Next(now, batch)) {
-      ModelState& model = *models_[batch->model.index()];
-      batch->taken = true;
-      ++model.running;
-      batch->trial = !batch->rows.empty() && model.breaker.OnTake();
-      if (batch->trial) scheduler_.Hold(batch->model, MonoTime::max(), now);
+    bool blocked = false;
+    if (NextLocked(batch, &blocked)) {
       if (room_wanted_ && scheduler_.waiting() < LimitLocked()) room_.notify_one();
       if (stopped_ && scheduler_.waiting() == 0) work_.notify_all();  // Nothing to wait for.
       if (SomeoneMustWake()) work_.notify_one();
@@ -87,7 +108,9 @@ bool DispatchQueue::Take(DispatchedBatch* batch, Nanos cpu, Nanos elapsed) {
     if (stopped_ && scheduler_.waiting() == 0) return false;
     ++idle_executors_;
     const std::optional<MonoTime> due = scheduler_.NextDue();
-    if (due.has_value() && *due < timer_) {
+    if (blocked) {
+      work_.wait(lock);  // Whoever gives permits back comes here, and wakes the next.
+    } else if (due.has_value() && *due < timer_) {
       timer_ = *due;
       work_.wait_until(lock, *due);
       if (timer_ == *due) timer_ = MonoTime::max();

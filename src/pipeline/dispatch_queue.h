@@ -10,6 +10,12 @@
 // second one is for those that queue a lot of costly work; rows of a quick model would only leave
 // the processors' caches between being read and being run.
 //
+// A model whose runs use several threads takes as many of the executors' CPUs, each of which is a
+// permit: its batch waits until so many are free, and while it is the next one to run nothing else
+// starts, or small models would always be quicker to take what comes free. It is charged for as
+// many CPUs as it kept. With permits for every executor none of this matters to models of one
+// thread.
+//
 // One executor is woken for new work, and wakes the next when it leaves some behind. While rows
 // wait for company, one of the idle executors sleeps until they are due, the others without a
 // timer.
@@ -32,8 +38,9 @@
 namespace millrace {
 
 struct DispatchedBatch : FormedBatch {
-  bool trial = false;  // Of a model that is paused: one of the three ends below must follow.
-  bool taken = false;  // Given out and not yet settled. The queue's.
+  std::size_t permits = 0;  // Held from Take to the next Take.
+  bool trial = false;       // Of a model that is paused: one of the three ends below must follow.
+  bool taken = false;       // Given out and not yet settled. The queue's.
 };
 
 class DispatchQueue {
@@ -50,7 +57,8 @@ class DispatchQueue {
     models_.reserve(ModelTable::kMaxVersions);
   }
 
-  // Before the executors start.
+  // Before the executors start. How many CPUs there are for runs; without it, any number.
+  void SetPermits(std::size_t permits) { permits_ = free_permits_ = permits; }
   void SetWeight(TenantSlot tenant, double weight) { scheduler_.SetWeight(tenant, weight); }
   // Before the first row of the model; one thread at a time, at most ModelTable::kMaxVersions.
   ModelSlot AddModel(const BatchPolicy& policy);
@@ -95,7 +103,9 @@ class DispatchQueue {
 
  private:
   struct ModelState {
-    explicit ModelState(const RetryOptions& retry) : breaker(retry) {}
+    ModelState(const RetryOptions& retry, std::size_t threads_of_a_run)
+        : threads(threads_of_a_run), breaker(retry) {}
+    const std::size_t threads;
     Breaker breaker;                   // Guarded by mutex_.
     std::size_t running = 0;           // Batches given out. Guarded by mutex_.
     std::atomic<bool> ailing = false;  // What the breaker would say; read without the lock.
@@ -104,6 +114,10 @@ class DispatchQueue {
   Nanos HoldLocked(ModelSlot model, MonoTime now);
   // REQUIRES: mutex_ is held. How many rows may wait now.
   std::size_t LimitLocked() const;
+  // REQUIRES: mutex_ is held. What a run of the model takes: all there are if it wants more.
+  std::size_t PermitsOf(ModelSlot model) const;
+  // REQUIRES: mutex_ is held. Forms the next batch, unless it has to wait for permits: `*blocked`.
+  bool NextLocked(DispatchedBatch* batch, bool* blocked);
   // REQUIRES: mutex_ is held. Whether an idle executor has to look again.
   bool SomeoneMustWake() const;
 
@@ -118,6 +132,8 @@ class DispatchQueue {
 
   // Guarded by mutex_.
   Scheduler scheduler_;
+  std::size_t permits_ = SIZE_MAX;
+  std::size_t free_permits_ = SIZE_MAX;
   bool room_wanted_ = false;  // The intake waits in WaitForRoom.
   std::size_t idle_executors_ = 0;
   MonoTime timer_ = MonoTime::max();  // When the first idle executor wakes by itself.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <deque>
 #include <random>
@@ -143,6 +145,78 @@ TEST_F(DispatchQueueTest, NothingIsForgottenHoweverAdmissionsAndTimersMeet) {
     if (random() % 16 == 0) std::this_thread::sleep_for(Micros(random() % 500));
   }
   EXPECT_TRUE(WaitTaken(admitted)) << "without Stop, which would make everything due";
+  queue.Stop();
+  JoinExecutors();
+}
+
+TEST_F(DispatchQueueTest, RunsOfSeveralThreadsKeepThatManyProcessors) {
+  constexpr int kProcessors = 3;
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  DispatchQueue queue(SystemClock(), 10'000);
+  queue.SetPermits(kProcessors);
+  // As many threads as there are processors, more, fewer, and one.
+  const std::array<std::size_t, 4> threads = {3, 8, 2, 1};
+  std::vector<ModelSlot> models;
+  for (const std::size_t count : threads) {
+    models.push_back(queue.AddModel({.max_rows = 4, .max_wait = Millis(0), .threads = count}));
+  }
+  std::atomic<int> busy{0};
+  std::atomic<int> most{0};
+  for (int i = 0; i < kProcessors; ++i) {
+    executors_.emplace_back([&] {
+      DispatchedBatch batch;
+      while (queue.Take(&batch, Micros(50), Micros(50))) {
+        const int mine =
+            static_cast<int>(std::min<std::size_t>(threads[batch.model.index()], kProcessors));
+        const int now = busy.fetch_add(mine) + mine;
+        int seen = most.load();
+        while (now > seen && !most.compare_exchange_weak(seen, now)) {
+        }
+        std::this_thread::sleep_for(Micros(200));
+        busy.fetch_sub(mine);
+        taken_.fetch_add(batch.rows.size());
+      }
+    });
+  }
+  std::mt19937 random(seed);
+  constexpr std::size_t kPolls = 300;
+  for (std::size_t i = 0; i < kPolls; ++i) {
+    queue.Admit(NewRows(models[random() % models.size()], 5), SystemClock().Now());
+    if (random() % 4 == 0) std::this_thread::sleep_for(Micros(random() % 2000));
+  }
+  EXPECT_TRUE(WaitTaken(kPolls * 5)) << taken_.load();
+  queue.Stop();
+  JoinExecutors();
+  EXPECT_EQ(most.load(), kProcessors);
+  EXPECT_EQ(busy.load(), 0);
+}
+
+TEST_F(DispatchQueueTest, AModelOfSeveralThreadsHasItsTurnWhileSmallOnesKeepComing) {
+  DispatchQueue queue(SystemClock(), 10'000);
+  queue.SetPermits(2);
+  const ModelSlot small = queue.AddModel({.max_rows = 1, .max_wait = Millis(0)});
+  const ModelSlot wide = queue.AddModel({.max_rows = 1, .max_wait = Millis(0), .threads = 2});
+  queue.Admit(NewRows(small, 200), SystemClock().Now());
+  DispatchedBatch first;
+  DispatchedBatch second;
+  ASSERT_TRUE(queue.Take(&first));
+  ASSERT_TRUE(queue.Take(&second));
+  queue.Admit(NewRows(wide, 1), SystemClock().Now());
+  // Of two executors by turns neither ever leaves both processors free by itself: when the wide
+  // model is next, the one that comes first has to wait for the other.
+  std::atomic<std::size_t> turn_at{0};
+  for (DispatchedBatch* batch : {&first, &second}) {
+    executors_.emplace_back([&, batch] {
+      while (queue.Take(batch, Millis(1), Millis(1))) {
+        const std::size_t taken = taken_.fetch_add(1) + 1;
+        if (batch->model == wide) turn_at = taken;
+      }
+    });
+  }
+  EXPECT_TRUE(WaitTaken(199));
+  EXPECT_GT(turn_at.load(), 0U);
+  EXPECT_LT(turn_at.load(), 50U) << "of 198 small batches";
   queue.Stop();
   JoinExecutors();
 }

@@ -12,6 +12,9 @@
 namespace millrace {
 namespace {
 
+// Of open inputs in one run: what a runner keeps from batch to batch.
+constexpr std::size_t kMaxRangeBytes = std::size_t{16} << 20;
+
 // What was lacking may be there at the next try.
 bool MayPass(StatusCode code) {
   return code == StatusCode::kResourceExhausted || code == StatusCode::kUnavailable;
@@ -21,6 +24,15 @@ RowTensor TensorAt(const std::byte* row, const InputLayout& input) {
   RowTensor tensor;
   std::memcpy(&tensor, row + input.offset, sizeof tensor);
   return tensor;
+}
+
+// What the inputs of a row take whose shape is its own; not 0.
+std::size_t OpenBytes(const RowLayout& layout, const std::byte* row) {
+  std::size_t bytes = 1;
+  for (const InputLayout& input : layout.inputs) {
+    if (input.dynamic) bytes += TensorAt(row, input).elements * ElementBytes(input.type);
+  }
+  return bytes;
 }
 
 // Less than, equal to or greater than 0, as `memcmp` has it.
@@ -159,7 +171,7 @@ void Executor::RunRows(ServedModel& model, std::size_t count) {
 }
 
 // Rows whose inputs differ in shape cannot run together: the rest of the batch is cut into those
-// that can.
+// that can, and into pieces that need no more memory than a runner keeps.
 void Executor::AddRanges(const RowLayout& layout, std::size_t count) {
   if (count == 0) return;
   if (!layout.dynamic) {
@@ -172,7 +184,11 @@ void Executor::AddRanges(const RowLayout& layout, std::size_t count) {
                    });
   for (std::size_t first = 0; first < count;) {
     std::size_t end = first + 1;
-    while (end < count && CompareShapes(layout, rows_[first]->input, rows_[end]->input) == 0) ++end;
+    const std::size_t most = kMaxRangeBytes / OpenBytes(layout, rows_[first]->input);
+    while (end < count && end - first < most &&
+           CompareShapes(layout, rows_[first]->input, rows_[end]->input) == 0) {
+      ++end;
+    }
     ranges_.push_back({first, end - first});
     first = end;
   }
@@ -206,6 +222,7 @@ Status Executor::RunRange(ServedModel& model, Range range) {
   const std::size_t encoded = chunk_->bytes.size();
   results_ += EncodeResults(model, range);
   model.outcome_size.Learn((chunk_->bytes.size() - encoded) / range.count + sizeof(Outcome));
+  runner.Done();
   times_.encode += parts_.clock.Now() - t2;
   return status;
 }

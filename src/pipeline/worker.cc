@@ -137,6 +137,7 @@ Worker::~Worker() {
 
 Status Worker::Start() {
   const int executors = ExecutorThreads(options_.executor);
+  queue_.SetPermits(static_cast<std::size_t>(executors));
   for (int i = 0; i < executors; ++i) {
     executors_.push_back(std::make_unique<Executor>(parts_, static_cast<std::size_t>(i)));
   }

@@ -33,11 +33,16 @@ class AlignedBuffer {
     return true;
   }
 
+  void Free() {
+    data_.reset();
+    size_ = 0;
+  }
+
  private:
-  struct Free {
+  struct Freeing {
     void operator()(std::byte* p) const { std::free(p); }
   };
-  std::unique_ptr<std::byte, Free> data_;
+  std::unique_ptr<std::byte, Freeing> data_;
   std::size_t size_ = 0;
 };
 

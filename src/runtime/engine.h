@@ -30,8 +30,11 @@ class Runner {
   // Runs the first `rows` rows. REQUIRES: 1 <= rows <= SessionOptions::max_rows. On OK, Outputs()
   // has `rows` valid rows. May pad to a batch bucket by repeating the last row.
   virtual Status Run(std::size_t rows) = 0;
-  // Of the last successful Run; valid until the next.
+  // Of the last successful Run; valid until the next, or until Done.
   virtual std::span<const OutputView> Outputs() const = 0;
+  // Rows and outputs of the last Run are not needed any more: memory that only a batch of their
+  // size needs may be given back. What is not called costs memory only.
+  virtual void Done() {}
   // Makes a Run in progress fail with kDeadlineExceeded as soon as the engine allows. Any thread.
   virtual void Terminate() = 0;
 };

@@ -10,19 +10,24 @@
 #include <utility>
 
 #include "base/check.h"
+#include "runtime/denormals.h"
 #include "runtime/engine.h"
 #include "runtime/engine_thread.h"
 #include "runtime/onnx_zipmap.h"
+#include "runtime/ort_idle.h"
 #include "runtime/ort_process.h"
+#include "runtime/ort_provider.h"
 #include "runtime/ort_session.h"
 #include "runtime/ort_signature.h"
+#include "telemetry/log.h"
 
 namespace millrace {
 namespace {
 
 class OrtEngine final : public Engine {
  public:
-  explicit OrtEngine(const OrtProcess& process) : process_(process) {}
+  OrtEngine(const OrtProcess& process, Millis idle_shrink)
+      : process_(process), idle_(process, idle_shrink) {}
 
   std::string Version() const override { return "onnxruntime " + process_.version; }
 
@@ -31,13 +36,28 @@ class OrtEngine final : public Engine {
 
  private:
   const OrtProcess& process_;
+  IdleWatch idle_;
 };
 
-constexpr std::array<std::pair<const char*, const char*>, 4> kSessionConfig = {{
+// What every session is told. Versions of the library that do not know one of them pass it over.
+constexpr std::array<std::pair<const char*, const char*>, 8> kSessionConfig = {{
+    // A pool that spins burns a core for tens of milliseconds after each run.
     {"session.intra_op.allow_spinning", "0"},
     {"session.inter_op.allow_spinning", "0"},
+    // One arena for all; weights, which stay, not in it, or no part of it could ever be given back.
     {"session.use_env_allocators", "1"},
-    {"session.set_denormal_as_zero", "0"},
+    {"session.use_device_allocator_for_initializers", "1"},
+    // Weights in the order that kernels want them: without it a row alone has other bits than in a
+    // batch.
+    {"session.disable_prepacking", "0"},
+    // A constant that grows beyond this when it is folded is a bomb; the default is a gigabyte.
+    {"optimization.constant_folding_max_output_size_in_bytes", "67108864"},
+    // A model that is loaded from memory, as one whose ZipMap was taken out, would read the files
+    // it
+    // names from wherever the process happens to stand. Nothing can lie under this one.
+    {"session.model_external_initializers_file_folder_path", "/dev/null"},
+    // Half the precision on some processors.
+    {"mlas.enable_gemm_fastmath_arm64_bfloat16", "0"},
 }};
 
 // The library asks for its threads while it makes the session, and for their end with the session.
@@ -70,6 +90,7 @@ Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptio
   MILLRACE_RETURN_IF_ERROR(check(api.SetInterOpNumThreads(ort, 1)));
   MILLRACE_RETURN_IF_ERROR(check(api.SetSessionExecutionMode(ort, ORT_SEQUENTIAL)));
   MILLRACE_RETURN_IF_ERROR(check(api.SetSessionGraphOptimizationLevel(ort, ORT_ENABLE_ALL)));
+  MILLRACE_RETURN_IF_ERROR(check(api.SetDeterministicCompute(ort, true)));
   MILLRACE_RETURN_IF_ERROR(check(api.EnableMemPattern(ort)));
   MILLRACE_RETURN_IF_ERROR(check(api.EnableCpuMemArena(ort)));
   MILLRACE_RETURN_IF_ERROR(check(api.DisableProfiling(ort)));
@@ -78,7 +99,9 @@ Status SetOptions(const OrtApi& api, const std::string& name, const SessionOptio
   for (const auto& [key, value] : kSessionConfig) {
     MILLRACE_RETURN_IF_ERROR(check(api.AddSessionConfigEntry(ort, key, value)));
   }
-  return {};
+  // Holds for the threads that the session makes; the runner sets that of the caller.
+  const char* const flush = options.denormals == Denormals::kFlush ? "1" : "0";
+  return check(api.AddSessionConfigEntry(ort, "session.set_denormal_as_zero", flush));
 }
 
 // The bytes of the file; nothing when it cannot be read, which the library is then to explain.
@@ -122,6 +145,70 @@ Result<OrtPtr<OrtSession>> CreateSession(const OrtProcess& process, const std::s
   return OrtPtr<OrtSession>(session, {api.ReleaseSession});
 }
 
+// What the library says of a provider that it has and that does not work here.
+bool IsOfProvider(const Status& status) {
+  std::string text(status.message());
+  std::transform(text.begin(), text.end(), text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  const std::array<const char*, 5> words = {"cuda", "cudnn", "cublas", "tensorrt", "nvinfer"};
+  return std::any_of(words.begin(), words.end(),
+                     [&text](const char* word) { return text.find(word) != std::string::npos; });
+}
+
+// Why a session that has to run on its provider whole was refused. The library gives a number and
+// names only for one that it makes.
+Status CpuNodesRefused(const OrtProcess& process, const std::string& path,
+                       OrtSessionOptions* options) {
+  const OrtApi& api = *process.api;
+  const PlacementReader reader;
+  MILLRACE_RETURN_IF_ERROR(TakeOrtStatus(
+      api, api.AddSessionConfigEntry(options, "session.disable_cpu_ep_fallback", "0")));
+  std::vector<PlainModel::Output> ignored;
+  MILLRACE_RETURN_IF_ERROR(CreateSession(process, path, *options, &ignored).status());
+  return {StatusCode::kConfiguration,
+          "the provider cannot run all of the model, and require_full_offload is set; left to the "
+          "CPU are " +
+              reader.placement().Text() +
+              ". Set require_full_offload to false, or change the model"};
+}
+
+// CreateSession where other providers than the CPU take part.
+Result<OrtPtr<OrtSession>> CreateOnProvider(const OrtProcess& process, const std::string& path,
+                                            const std::string& name, const SessionOptions& wanted,
+                                            OrtSessionOptions* options,
+                                            std::vector<PlainModel::Output>* outputs) {
+  // The library may set the mode of the thread that makes its first session, for ever.
+  const ArithmeticMode arithmetic(wanted.denormals);
+  if (wanted.provider == Provider::kCpu) return CreateSession(process, path, *options, outputs);
+  const SignalHandlers kept;
+  Result<OrtPtr<OrtSession>> session(Status(StatusCode::kInternal, "not made"));
+  {
+    const PlacementReader reader;
+    session = CreateSession(process, path, *options, outputs);
+    if (const NodePlacement& placement = reader.placement(); session.ok() && placement.on_cpu > 0) {
+      LogEvent(LogLevel::kWarn, "model_partly_on_cpu",
+               "the provider does not run all of the model: the rest is left to the CPU",
+               {{"model", name},
+                {"provider", ProviderName(wanted.provider)},
+                {"on_cpu", placement.on_cpu},
+                {"nodes", placement.Text()}});
+    }
+  }
+  if (session.ok()) return session;
+  Status failed = session.status();
+  if (RefusedForCpuNodes(failed)) {
+    failed = CpuNodesRefused(process, path, options);
+  } else if (IsOfProvider(failed)) {
+    failed = Status(StatusCode::kConfiguration,
+                    std::string(failed.message()) +
+                        " (see `nvidia-smi` for the devices there are; the model's provider can be "
+                        "set to cpu)");
+  }
+  return failed.WithContext(std::string("provider ") + ProviderName(wanted.provider) + ", device " +
+                            std::to_string(wanted.device));
+}
+
 Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const std::string& name,
                                                  const SessionOptions& options) {
   MILLRACE_CHECK(options.max_rows >= 1 && options.intra_op_threads >= 1);
@@ -132,9 +219,13 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
       TakeOrtStatus(api, api.CreateSessionOptions(&raw_options)).WithContext(context));
   const OrtPtr<OrtSessionOptions> session_options(raw_options, {api.ReleaseSessionOptions});
   MILLRACE_RETURN_IF_ERROR(SetOptions(api, name, options, raw_options).WithContext(context));
+  MILLRACE_RETURN_IF_ERROR(AppendProvider(process_, options, raw_options).WithContext(context));
 
   std::vector<PlainModel::Output> labelled;
-  Result<OrtPtr<OrtSession>> session = CreateSession(process_, path, *session_options, &labelled);
+  const auto create = [&] {
+    return CreateOnProvider(process_, path, name, options, raw_options, &labelled);
+  };
+  Result<OrtPtr<OrtSession>> session = create();
   if (!session.ok()) return session.status().WithContext(context);
   Result<OrtSignatureInfo> info = ReadOrtValues(process_, **session);
   if (!info.ok()) return info.status().WithContext(context);
@@ -146,7 +237,7 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
     MILLRACE_RETURN_IF_ERROR(
         TakeOrtStatus(api, api.DisableMemPattern(raw_options)).WithContext(context));
     session->reset();  // Never both in memory.
-    session = CreateSession(process_, path, *session_options, &labelled);
+    session = create();
     if (!session.ok()) return session.status().WithContext(context);
   }
   for (TensorSpec& output : signature->outputs) {
@@ -154,9 +245,9 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
       if (one.name == output.name) output.labels = std::move(one.labels);
     }
   }
-  return std::unique_ptr<Session>(std::make_unique<OrtModelSession>(
-      process_, std::move(session).value(), std::move(signature).value(),
-      static_cast<std::size_t>(options.max_rows), std::move(context)));
+  return std::unique_ptr<Session>(
+      std::make_unique<OrtModelSession>(process_, idle_, std::move(session).value(),
+                                        std::move(signature).value(), options, std::move(context)));
 }
 
 }  // namespace
@@ -164,7 +255,7 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
 Result<std::unique_ptr<Engine>> OpenOnnxRuntime(const RuntimeOptions& options) {
   Result<const OrtProcess*> process = OpenOrtProcess(options);
   if (!process.ok()) return process.status();
-  return std::unique_ptr<Engine>(std::make_unique<OrtEngine>(**process));
+  return std::unique_ptr<Engine>(std::make_unique<OrtEngine>(**process, options.idle_shrink));
 }
 
 }  // namespace millrace

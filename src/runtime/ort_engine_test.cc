@@ -39,6 +39,7 @@ class OrtEngineTest : public ::testing::Test {
   void Load(const std::string& path, std::int64_t max_rows = 64) {
     Result<std::unique_ptr<Session>> session = LoadPath(path, max_rows);
     ASSERT_TRUE(session.ok()) << session.status().ToString();
+    runner_.reset();  // It must not outlive its session.
     session_ = std::move(session).value();
     runner_ = NewRunner();
   }
@@ -432,13 +433,14 @@ TEST_F(OrtEngineTest, ABatchTooLargeForMemoryIsRefusedByName) {
       engine_->Load(DemoModelPath("digits-mlp/1"), "probe:1", options);
   ASSERT_TRUE(session.ok()) << session.status().ToString();
   const Status status = (*session)->NewRunner().status();
-  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(status.code(), StatusCode::kConfiguration);
   EXPECT_TRUE(Has(status.message(), "max_rows")) << status.message();
 }
 
 TEST_F(OrtEngineTest, OneThreadPerModelMeansNoThreadOfTheLibrary) {
+  Load(TestModelPath("linear/1"));  // The engine's own thread comes with its first model.
   const std::size_t before = ReadThreadCpu().size();
-  ASSERT_GT(before, 0U);
+  ASSERT_GT(before, 1U);
   for (const char* folder : {"cancer-mlp/1", "cancer-gbt/1"}) {
     Load(DemoModelPath(folder));
     ASSERT_TRUE(runner_->Run(64).ok());

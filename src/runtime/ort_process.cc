@@ -6,11 +6,14 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <climits>
 #include <cstdlib>
 #include <mutex>
 
+#include "base/memory_limit.h"
 #include "runtime/ort_log.h"
+#include "runtime/ort_provider.h"
 
 namespace millrace {
 namespace {
@@ -18,8 +21,16 @@ namespace {
 // The shared arena grows by doubling up to this step: a larger one would pin memory for one batch.
 constexpr std::size_t kMaxArenaStepBytes = std::size_t{64} << 20;
 
+// What begins one of the library's texts about memory; the number of bytes follows.
+constexpr std::array<std::string_view, 2> kWants = {"requested buffer of size ",
+                                                    "smaller than requested bytes of "};
+
 void LogFromOrt(void*, OrtLoggingLevel level, const char*, const char* log_id, const char*,
                 const char* message) {
+  if (level < ORT_LOGGING_LEVEL_WARNING) {
+    PlacementReader::Hear(message == nullptr ? "" : message);
+    return;
+  }
   std::string line = log_id == nullptr || *log_id == '\0' ? "" : FirstLine(log_id) + ": ";
   line += FirstLine(message == nullptr ? "" : message);
   WriteOrtLog(level >= ORT_LOGGING_LEVEL_ERROR ? OrtSeverity::kError : OrtSeverity::kWarning, line);
@@ -66,12 +77,24 @@ Result<Opened> OpenFirst(const std::vector<OrtCandidate>& candidates) {
                     std::string(kOrtOldest) + " or newer (`make setup` fetches one)");
 }
 
-// One arena for all sessions, so that memory freed by one model serves the next.
+// The folder that the library itself takes for its own.
+std::string FolderOf(const OrtApiBase& base) {
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<const void*>(base.GetApi), &info) == 0) return "";
+  const std::string path = info.dli_fname == nullptr ? "" : info.dli_fname;
+  const std::size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+// One arena for all sessions, so that memory freed by one model serves the next. It doubles
+// (strategy 0): one that grows by what is asked for is never rid of what no later batch fits. The
+// limit turns what would end the process into the failure of a run.
 Status RegisterArena(const OrtProcess& process) {
   const OrtApi& api = *process.api;
-  const std::array<const char*, 2> keys = {"arena_extend_strategy",
-                                           "max_power_of_two_extend_bytes"};
-  const std::array<std::size_t, 2> values = {0, kMaxArenaStepBytes};
+  const std::array<const char*, 3> keys = {"arena_extend_strategy", "max_power_of_two_extend_bytes",
+                                           "max_mem"};
+  const std::array<std::size_t, 3> values = {0, kMaxArenaStepBytes,
+                                             static_cast<std::size_t>(process.memory)};
   OrtArenaCfg* config = nullptr;
   MILLRACE_RETURN_IF_ERROR(
       TakeOrtStatus(api, api.CreateArenaCfgV2(keys.data(), values.data(), keys.size(), &config)));
@@ -91,6 +114,8 @@ Result<const OrtProcess*> MakeProcess(const RuntimeOptions& options) {
   auto process = std::make_unique<OrtProcess>();
   process->api = *api;
   process->path = opened->path;
+  process->folder = FolderOf(*opened->base);
+  process->memory = MemoryLimit();
   process->version = FirstLine(opened->base->GetVersionString());
   const OrtApi& ort = **api;
   const auto context = "ONNX Runtime " + process->version + " (" + process->path + ")";
@@ -194,10 +219,24 @@ Status TakeOrtStatus(const OrtApi& api, OrtStatus* status) {
   }
   std::string text = FirstLine(api.GetErrorMessage(status));
   // The library has no code for it, and it is the one failure that may pass by itself.
-  for (const char* words : {"Failed to allocate memory", "bad_alloc", "out of memory"}) {
+  for (const char* words : {"Failed to allocate memory", "bad_alloc", "out of memory",
+                            "smaller than requested bytes"}) {
     if (text.find(words) != std::string::npos) code = StatusCode::kResourceExhausted;
   }
   return {code, std::move(text)};
+}
+
+std::optional<std::int64_t> WantedBytes(const Status& status) {
+  if (status.code() != StatusCode::kResourceExhausted) return std::nullopt;
+  const std::string_view text = status.message();
+  for (const std::string_view words : kWants) {
+    const std::size_t at = text.find(words);
+    if (at == std::string_view::npos) continue;
+    const char* const digits = text.data() + at + words.size();
+    std::int64_t bytes = 0;
+    if (std::from_chars(digits, text.data() + text.size(), bytes).ec == std::errc()) return bytes;
+  }
+  return std::nullopt;
 }
 
 }  // namespace millrace

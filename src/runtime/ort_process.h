@@ -6,7 +6,9 @@
 // running thread. Reading it is safe from any thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +36,8 @@ struct OrtProcess {
   OrtAllocator* allocator = nullptr;  // For the strings that the library hands out.
   std::string version;                // "1.23.2"
   std::string path;                   // What was opened.
+  std::string folder;                 // Where that is; empty when it cannot be told.
+  std::int64_t memory = 0;            // Bytes that the arena may have: all that the process may.
 };
 
 // Opens the library on the first call; later calls give the same process. kNotFound, kUnsupported;
@@ -60,6 +64,10 @@ std::string FirstLine(std::string_view text);
 // Consumes `status`, which may be null (OK). Input and model faults are kInvalidArgument, what the
 // library cannot do is kUnsupported, the rest kInternal; the message is the library's.
 Status TakeOrtStatus(const OrtApi& api, OrtStatus* status);
+
+// How many bytes a run asked for at once that failed for want of memory; nothing when it does not
+// say so.
+std::optional<std::int64_t> WantedBytes(const Status& status);
 
 // For unique_ptr over the library's objects.
 template <class T>

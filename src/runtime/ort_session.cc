@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "runtime/batch_buckets.h"
+#include "runtime/denormals.h"
 #include "runtime/ort_signature.h"
 
 namespace millrace {
@@ -44,28 +45,37 @@ ONNXTensorElementDataType OnnxType(ElementType type) {
   return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
 }
 
-// Memory in `buffer` for `rows` rows of the tensor `spec`.
+// Memory in `buffer` for `rows` rows of the tensor `spec`. What is over the limit, which no other
+// try is going to change, is `over`.
 Status Reserve(AlignedBuffer& buffer, const TensorSpec& spec, std::size_t rows,
-               std::size_t row_bytes) {
-  if (row_bytes <= kMaxTensorBytes / rows && buffer.Grow(rows * row_bytes)) return {};
-  return {StatusCode::kResourceExhausted,
+               std::size_t row_bytes, StatusCode over) {
+  const bool fits = row_bytes <= kMaxTensorBytes / rows;
+  if (fits && buffer.Grow(rows * row_bytes)) return {};
+  return {fits ? StatusCode::kResourceExhausted : over,
           "no memory for " + std::to_string(rows) + " rows of " + std::to_string(row_bytes) +
               " bytes of tensor '" + spec.name + "' (limit 1 GiB); lower max_rows of this model"};
 }
 
 }  // namespace
 
-OrtModelSession::OrtModelSession(const OrtProcess& process, OrtPtr<OrtSession> session,
-                                 ModelSignature signature, std::size_t max_rows,
-                                 std::string context)
+OrtModelSession::OrtModelSession(const OrtProcess& process, IdleWatch& idle,
+                                 OrtPtr<OrtSession> session, ModelSignature signature,
+                                 const SessionOptions& options, std::string context)
     : process_(process),
+      idle_(idle),
       session_(std::move(session)),
       signature_(std::move(signature)),
       layout_(RowLayoutOf(signature_.inputs)),
-      max_rows_(max_rows),
-      context_(std::move(context)) {}
+      options_(options),
+      context_(std::move(context)) {
+  idle_.Add(*this);
+}
 
-OrtModelSession::~OrtModelSession() = default;
+OrtModelSession::~OrtModelSession() {
+  MILLRACE_CHECK(runners_.empty());
+  session_.reset();  // First: what it held of the arena can be given back from now on.
+  idle_.Remove(*this);
+}
 
 Result<std::unique_ptr<Runner>> OrtModelSession::NewRunner() {
   auto runner = std::make_unique<OrtRunner>(*this);
@@ -73,12 +83,37 @@ Result<std::unique_ptr<Runner>> OrtModelSession::NewRunner() {
   return std::unique_ptr<Runner>(std::move(runner));
 }
 
-OrtRunner::OrtRunner(const OrtModelSession& session)
+void OrtModelSession::Enter(OrtRunner& runner) {
+  const std::lock_guard lock(mutex_);
+  runners_.push_back(&runner);
+}
+
+void OrtModelSession::Leave(OrtRunner& runner) {
+  const std::lock_guard lock(mutex_);
+  std::erase(runners_, &runner);
+  runs_of_gone_ += runner.runs();
+}
+
+std::uint64_t OrtModelSession::runs() {
+  const std::lock_guard lock(mutex_);
+  std::uint64_t runs = runs_of_gone_;
+  for (const OrtRunner* runner : runners_) runs += runner->runs();
+  return runs;
+}
+
+void OrtModelSession::Trim() {
+  const std::lock_guard lock(mutex_);
+  for (OrtRunner* runner : runners_) runner->Trim();
+}
+
+OrtRunner::OrtRunner(OrtModelSession& session)
     : session_(session),
       process_(session.process()),
-      fixed_batch_(static_cast<std::size_t>(session.signature().fixed_batch)) {}
+      fixed_batch_(static_cast<std::size_t>(session.signature().fixed_batch)) {
+  session_.Enter(*this);
+}
 
-OrtRunner::~OrtRunner() = default;
+OrtRunner::~OrtRunner() { session_.Leave(*this); }
 
 Status OrtRunner::Prepare() {
   const OrtApi& api = *process_.api;
@@ -107,7 +142,8 @@ Status OrtRunner::Prepare() {
     if (layout.inputs[i].dynamic) continue;
     inputs_[i].row_elements = layout.inputs[i].elements;
     inputs_[i].row_bytes = layout.inputs[i].bytes;
-    MILLRACE_RETURN_IF_ERROR(Reserve(inputs_[i].buffer, spec, rows, inputs_[i].row_bytes));
+    MILLRACE_RETURN_IF_ERROR(
+        Reserve(inputs_[i].buffer, spec, rows, inputs_[i].row_bytes, StatusCode::kConfiguration));
   }
 
   outputs_.resize(signature.outputs.size());
@@ -122,7 +158,8 @@ Status OrtRunner::Prepare() {
     if (!elements) continue;
     output.preallocated = true;
     output.row_bytes = *elements * ElementBytes(output.spec->type);
-    MILLRACE_RETURN_IF_ERROR(Reserve(output.buffer, *output.spec, rows, output.row_bytes));
+    MILLRACE_RETURN_IF_ERROR(
+        Reserve(output.buffer, *output.spec, rows, output.row_bytes, StatusCode::kConfiguration));
     view.data = output.buffer.data();
     view.elements_per_row = *elements;
     view.row_shape.assign(output.spec->shape.begin() + 1, output.spec->shape.end());
@@ -145,15 +182,65 @@ Status OrtRunner::Run(std::size_t rows) {
     }
     terminated_ = false;
     running_ = true;
+    in_use_ = true;
   }
-  Status status = RunSlots(rows);
+  Status status;
+  if (session_.denormals() == Denormals::kFlush) {
+    const ArithmeticMode flushing(Denormals::kFlush);
+    status = RunSlots(rows);
+  } else {
+    status = RunSlots(rows);
+  }
   const std::lock_guard lock(mutex_);
   running_ = false;
-  if (!status.ok() && terminated_) {
+  runs_.store(runs() + 1, std::memory_order_relaxed);
+  return Judge(std::move(status), rows).WithContext(session_.context());
+}
+
+Status OrtRunner::Judge(Status status, std::size_t rows) const {
+  if (status.ok()) return status;
+  if (terminated_) {
     return {StatusCode::kDeadlineExceeded,
-            session_.context() + ": the run of " + std::to_string(rows) + " rows was stopped"};
+            "the run of " + std::to_string(rows) + " rows was stopped"};
   }
-  return status.WithContext(session_.context());
+  // Else the model would be paused, and the run tried again, for what can never be.
+  const std::optional<std::int64_t> wanted = WantedBytes(status);
+  if (wanted.has_value() && *wanted > process_.memory) {
+    return {StatusCode::kInvalidArgument,
+            "the run of " + std::to_string(rows) + (rows == 1 ? " row" : " rows") + " asked for " +
+                std::to_string(*wanted) + " bytes at once; this process may have " +
+                std::to_string(process_.memory)};
+  }
+  return status;
+}
+
+void OrtRunner::Done() {
+  const std::lock_guard lock(mutex_);
+  in_use_ = false;
+  FreeLocked(kKeptBytes);
+}
+
+void OrtRunner::Trim() {
+  const std::lock_guard lock(mutex_);
+  if (!in_use_) FreeLocked(0);
+}
+
+void OrtRunner::FreeLocked(std::size_t kept) {
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (!session_.row_layout().inputs[i].dynamic || inputs_[i].buffer.size() <= kept) continue;
+    inputs_[i].buffer.Free();
+    for (Slot& slot : slots_) slot.inputs.clear();  // Made anew for each run; they point there.
+  }
+  for (Output& output : outputs_) {
+    output.borrowed.reset();
+    if (output.preallocated) continue;
+    if (output.buffer.size() > kept) output.buffer.Free();
+    if (kept == 0) {
+      output.texts = {};
+      output.strings = {};
+      output.offsets = {};
+    }
+  }
 }
 
 void OrtRunner::Terminate() {
@@ -182,7 +269,12 @@ Status OrtRunner::SetRowShape(std::size_t input, std::span<const std::int64_t> s
     bytes *= count;
     elements *= count;
   }
-  MILLRACE_RETURN_IF_ERROR(Reserve(inputs_[input].buffer, spec, rows, bytes));
+  {
+    const std::lock_guard lock(mutex_);
+    in_use_ = true;
+  }
+  MILLRACE_RETURN_IF_ERROR(
+      Reserve(inputs_[input].buffer, spec, rows, bytes, StatusCode::kInvalidArgument));
   inputs_[input].row_bytes = bytes;
   inputs_[input].row_elements = elements;
   std::copy(shape.begin(), shape.end(), inputs_[input].shape.begin() + 1);
@@ -291,7 +383,8 @@ Status OrtRunner::TakeRunTimeOutput(std::size_t i, const Slot& slot) {
   // Chunks follow each other in memory of ours.
   if (slot.first == 0) {
     const std::size_t total = chunks_ * fixed_batch_;
-    MILLRACE_RETURN_IF_ERROR(Reserve(output.buffer, *output.spec, total, output.row_bytes));
+    MILLRACE_RETURN_IF_ERROR(Reserve(output.buffer, *output.spec, total, output.row_bytes,
+                                     StatusCode::kInvalidArgument));
   }
   if (output.row_bytes > 0) {
     std::memcpy(output.buffer.data() + slot.first * output.row_bytes, data,

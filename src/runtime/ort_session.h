@@ -5,9 +5,14 @@
 // of the library's tensor handles per bucket over its own memory, made when the bucket is first
 // used, so that a Run is one call into the library. With strings or a dynamic input they are made
 // for each Run, of as many rows as it has.
+//
+// What a large batch of open shapes needed stays with a runner, up to kKeptBytes, until the session
+// stands idle: IdleWatch then trims it, from a thread of its own.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,6 +22,7 @@
 #include "base/status.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/engine.h"
+#include "runtime/ort_idle.h"
 #include "runtime/ort_process.h"
 #include "types/tensor.h"
 
@@ -26,10 +32,13 @@ struct OrtValue;
 
 namespace millrace {
 
+class OrtRunner;
+
 class OrtModelSession final : public Session {
  public:
-  OrtModelSession(const OrtProcess& process, OrtPtr<OrtSession> session, ModelSignature signature,
-                  std::size_t max_rows, std::string context);
+  // Is watched by `idle`, which outlives it.
+  OrtModelSession(const OrtProcess& process, IdleWatch& idle, OrtPtr<OrtSession> session,
+                  ModelSignature signature, const SessionOptions& options, std::string context);
   ~OrtModelSession() override;
 
   const ModelSignature& signature() const override { return signature_; }
@@ -38,22 +47,38 @@ class OrtModelSession final : public Session {
 
   const OrtProcess& process() const { return process_; }
   OrtSession* handle() const { return session_.get(); }
-  std::size_t max_rows() const { return max_rows_; }
+  std::size_t max_rows() const { return static_cast<std::size_t>(options_.max_rows); }
+  Denormals denormals() const { return options_.denormals; }
   // "model linear:1 (/path)", what every error begins with.
   const std::string& context() const { return context_; }
 
+  // --- Of its runners; any thread ---
+  void Enter(OrtRunner& runner);
+  void Leave(OrtRunner& runner);
+  // How many runs there have been.
+  std::uint64_t runs();
+  void Trim();
+
  private:
   const OrtProcess& process_;
+  IdleWatch& idle_;
   OrtPtr<OrtSession> session_;
   ModelSignature signature_;
   RowLayout layout_;
-  std::size_t max_rows_;
+  const SessionOptions options_;
   std::string context_;
+
+  std::mutex mutex_;
+  std::vector<OrtRunner*> runners_;
+  std::uint64_t runs_of_gone_ = 0;
 };
 
 class OrtRunner final : public Runner {
  public:
-  explicit OrtRunner(const OrtModelSession& session);
+  // A larger buffer of a dynamic input is given back with the batch that needed it.
+  static constexpr std::size_t kKeptBytes = std::size_t{16} << 20;
+
+  explicit OrtRunner(OrtModelSession& session);
   ~OrtRunner() override;
 
   // What can fail of making a runner. Called once, before anything else.
@@ -64,7 +89,12 @@ class OrtRunner final : public Runner {
                      std::size_t rows) override;
   Status Run(std::size_t rows) override;
   std::span<const OutputView> Outputs() const override { return views_; }
+  void Done() override;
   void Terminate() override;
+
+  std::uint64_t runs() const { return runs_.load(std::memory_order_relaxed); }
+  // Gives back what grew with a batch; nothing between SetRowShape or Run and Done. Any thread.
+  void Trim();
 
  private:
   // A run of `rows` rows from row `first` on: all of a bucket, or one chunk of a fixed batch.
@@ -99,6 +129,11 @@ class OrtRunner final : public Runner {
   Result<OrtPtr<OrtValue>> WrapTensor(ElementType type, std::vector<std::int64_t> shape,
                                       std::byte* data, std::size_t row_bytes,
                                       std::size_t rows) const;
+  // What came of a run of `rows` rows. REQUIRES: mutex_ is held.
+  Status Judge(Status status, std::size_t rows) const;
+  // REQUIRES: mutex_ is held, and nobody looks at the last run. Frees buffers of dynamic inputs
+  // that are larger than `kept`.
+  void FreeLocked(std::size_t kept);
   Status RunSlots(std::size_t rows);
   Status RunSlot(Slot& slot);
   // Reads shape and place of the tensor that the library made for output `i`.
@@ -111,7 +146,7 @@ class OrtRunner final : public Runner {
   // Repeats row `rows` - 1 up to row `padded`.
   void PadRows(std::size_t rows, std::size_t padded);
 
-  const OrtModelSession& session_;
+  OrtModelSession& session_;
   const OrtProcess& process_;
   const std::size_t fixed_batch_;     // 0: any number of rows.
   std::vector<std::size_t> buckets_;  // Without a fixed batch.
@@ -126,10 +161,13 @@ class OrtRunner final : public Runner {
   std::vector<const char*> output_names_;
   std::vector<OrtValue*> raw_outputs_;  // Scratch of one run.
 
-  // Orders Terminate against the start and the end of a Run.
+  std::atomic<std::uint64_t> runs_{0};  // Written by the runner's thread.
+
+  // Orders Terminate against the start and the end of a Run, and Trim against the use of buffers.
   std::mutex mutex_;
   OrtPtr<OrtRunOptions> run_options_;
   bool running_ = false;
+  bool in_use_ = true;  // Until Done.
   bool terminated_ = false;
 };
 

@@ -409,6 +409,11 @@ class TestEngine final : public Engine {
                                         const SessionOptions& options) override {
     MILLRACE_CHECK(options.max_rows >= 1);
     std::string context = "model " + name + " (" + path + ")";
+    if (options.provider != Provider::kCpu) {
+      return Status(StatusCode::kConfiguration,
+                    context + ": the test engine runs on the CPU only, not with provider " +
+                        ProviderName(options.provider));
+    }
     Result<TestModel> model = ReadTestModel(path);
     if (!model.ok()) return model.status().WithContext(context);
     MILLRACE_RETURN_IF_ERROR(ActOnLoad(model->load).WithContext(context));

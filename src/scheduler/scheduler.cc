@@ -220,16 +220,22 @@ Nanos Scheduler::Backlog() const {
   return Nanos(static_cast<std::int64_t>(cost));
 }
 
-bool Scheduler::Next(MonoTime now, FormedBatch* batch) {
-  batch->rows.clear();
-  batch->expired.clear();
-  batch->shares.clear();
+std::optional<ModelSlot> Scheduler::Upcoming(MonoTime now) {
   while (!timers_.empty() && timers_.top_key() <= now) {
     const std::int32_t slot = timers_.top();
     Refresh(slot, now);  // Removes the timer, or moves it beyond now.
   }
-  if (ready_.empty()) return false;
-  const std::int32_t slot = ready_.top();
+  if (ready_.empty()) return std::nullopt;
+  return ModelSlot(ready_.top());
+}
+
+bool Scheduler::Next(MonoTime now, FormedBatch* batch) {
+  batch->rows.clear();
+  batch->expired.clear();
+  batch->shares.clear();
+  const std::optional<ModelSlot> upcoming = Upcoming(now);
+  if (!upcoming.has_value()) return false;
+  const std::int32_t slot = upcoming->value();
   ModelQueue& model = models_[static_cast<std::size_t>(slot)];
   batch->model = ModelSlot(slot);
   batch->reason = model.waiting >= model.policy.max_rows ? CloseReason::kFull : model.reason;

@@ -39,8 +39,9 @@ namespace millrace {
 struct BatchPolicy {
   std::size_t max_rows = 64;
   Millis max_wait{50};
-  bool adaptive = true;  // Give what there is to an idle executor unless waiting for more pays.
-  double weight = 1;     // Share of the CPU next to other models that have work.
+  bool adaptive = true;     // Give what there is to an idle executor unless waiting for more pays.
+  double weight = 1;        // Share of the CPU next to other models that have work.
+  std::size_t threads = 1;  // CPUs that a run of it keeps busy.
 };
 
 enum class CloseReason : std::uint8_t { kFull, kTimer, kDeadline, kIdle, kDrain };
@@ -85,6 +86,9 @@ class Scheduler {
   // Puts `row` among the other rows of its model and tenant. Tenants need no registration.
   // REQUIRES: deadline and priority are set.
   void Admit(ModelSlot model, TenantSlot tenant, QueuedRow* row, MonoTime now);
+
+  // The model whose batch Next would form; nothing when nothing is due.
+  std::optional<ModelSlot> Upcoming(MonoTime now);
 
   // An executor is idle: forms the next batch into `batch`. False when nothing is due.
   bool Next(MonoTime now, FormedBatch* batch);

@@ -409,5 +409,21 @@ TEST_F(SchedulerShares, ThousandsOfTenantsAreServedInTurn) {
   for (const auto& [tenant, count] : rows) ASSERT_LE(count, 2u);
 }
 
+TEST_F(SchedulerShares, UpcomingIsWhomTheNextBatchIsOf) {
+  const ModelSlot first = scheduler_.AddModel(Policy(4, false));
+  const ModelSlot second = scheduler_.AddModel(Policy(2, false));
+  EXPECT_EQ(scheduler_.Upcoming(now_), std::nullopt);
+  Admit(first, 0, 1);
+  EXPECT_EQ(scheduler_.Upcoming(now_), std::nullopt) << "its timer runs";
+  Admit(first, 0, 15);
+  Admit(second, 1, 16);
+  while (const std::optional<ModelSlot> upcoming = scheduler_.Upcoming(now_)) {
+    ASSERT_EQ(scheduler_.Upcoming(now_), upcoming) << "asking changes nothing";
+    RunNext(Micros(10), Micros(upcoming == first ? 5 : 50));
+    EXPECT_EQ(batch_.model, *upcoming);
+  }
+  EXPECT_EQ(scheduler_.waiting(), 0U);
+}
+
 }  // namespace
 }  // namespace millrace

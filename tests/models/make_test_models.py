@@ -138,6 +138,19 @@ def words(batch):
                  {"table": table})
 
 
+def outer():
+    """The square of the sum of x, by way of every product of two of its numbers: what a run needs
+    grows with the square of the row."""
+    return model("outer",
+                 [helper.make_node("Unsqueeze", ["x", "last"], ["column"]),
+                  helper.make_node("Unsqueeze", ["x", "middle"], ["row"]),
+                  helper.make_node("Mul", ["column", "row"], ["products"]),
+                  helper.make_node("ReduceSum", ["products", "last"], ["sums"], keepdims=0),
+                  helper.make_node("ReduceSum", ["sums", "middle"], ["y"], keepdims=1)],
+                 [value("x", FLOAT, "N", "L")], [value("y", FLOAT, "N", 1)],
+                 {"last": np.array([2], np.int64), "middle": np.array([1], np.int64)})
+
+
 def two_inputs():
     return model("two_inputs", [helper.make_node("Add", ["a", "b"], ["y"])],
                  [value("a", FLOAT, "N", 2), value("b", FLOAT, "N", 2)],
@@ -192,6 +205,7 @@ def models():
         "sequence/1": sequence(),
         "words/1": words("N"),
         "words_fixed/1": words(2),
+        "outer/1": outer(),
         "two_inputs/1": two_inputs(),
         "mixed_inputs/1": mixed_inputs(),
         "zipmap/1": zipmap(),
@@ -259,6 +273,7 @@ def check(out):
     for folder in ("words/1", "words_fixed/1"):
         expect(out, folder, {"words": np.array([[1, 2, 6], [0, 0, 3]], np.int64)},
                {"mean": np.array([[3, 30], [1, 10]], f32)})
+    expect(out, "outer/1", {"x": threes}, {"y": np.array([[9], [9]], f32)})
     expect(out, "two_inputs/1", {"a": four, "b": four}, {"y": four * 2})
     expect(out, "mixed_inputs/1",
            {"x": threes, "id": np.array([[10], [20]], np.int64), "flag": np.array([True, False])},

@@ -1,0 +1,29 @@
+"""A member of a group that has nothing to do: what it costs, and the client's threads."""
+
+import collections
+import time
+
+from publish import publish
+from workload import SHORT_SESSION, outcomes, wait_until
+
+SECONDS = 6
+CLIENTS = 3  # Of the group, of the transactions, and one that asks about topics and offsets.
+
+
+def test_idle_member_costs_next_to_nothing(kafka, topics, serve):
+    with serve(kafka, topics, *SHORT_SESSION, "-s", "executor.threads=2") as worker:
+        publish(kafka, topics.requests, 500)
+        wait_until(lambda: outcomes(worker) == 500)
+        time.sleep(1)  # The last commit and what follows it.
+        used = worker.cores_used(SECONDS)
+        assert used < 0.01, f"{100 * used:.2f} % of a core"
+        names = collections.Counter(worker.thread_names())
+        own = ["millrace", "mr-intake", "mr-exec-0", "mr-exec-1", "mr-watch", "mr-commit",
+               "mr-admin", "mr-signals", "mr-idle", "jemalloc_bg_thd"]
+        client = {name: names.pop(name) for name in list(names) if name.startswith("rdk:")}
+        assert names == collections.Counter(own), names
+        # Each client has a thread of its own, one for the broker, and one (-1) for each address
+        # that it was given or that it looks for: bootstrap, group, transaction coordinator.
+        assert client == {"rdk:main": CLIENTS, "rdk:broker1": CLIENTS,
+                          "rdk:broker-1": CLIENTS + 2}, client
+        assert worker.stop() == 0
