@@ -22,7 +22,7 @@ TEST(EnsureLocalTopics, MakesTheContractsTopicsAndLeavesThoseThatExist) {
   EXPECT_EQ(log.topics.at("inference.dlq").spec.partitions, 8);
   EXPECT_EQ(log.topics.at("model.events").spec.cleanup, CleanupPolicy::kCompact);
   ASSERT_TRUE(EnsureLocalTopics(log, LocalOptions()).ok());
-  EXPECT_EQ(log.topics.size(), 4u);
+  EXPECT_EQ(log.topics.size(), 6u);
 }
 
 TEST(EnsureLocalTopics, MakesNothingOnKafka) {

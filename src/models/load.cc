@@ -154,7 +154,8 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
   if (!digest.ok()) return digest.status().WithContext(context);
   if (!version.sha256.empty() && version.sha256 != *digest) {
     return Status(StatusCode::kCorruption,
-                  context + ": its sha256 is " + *digest + ", expected " + version.sha256);
+                  context + ": its sha256 is " + *digest + ", expected " + version.sha256 +
+                      (version.manifest_path.empty() ? "" : "; see " + version.manifest_path));
   }
   Result<std::unique_ptr<Session>> session = engine.Load(version.path, name, options);
   if (!session.ok()) return session.status();

@@ -38,6 +38,7 @@ class FakeLoader final : public VersionLoader {
     ModelToServe serve;
     serve.loaded = std::move(loaded).value();
     serve.footprint = 1;
+    serve.pinned = Pinned(model_id);
     return serve;
   }
   Result<std::vector<Default>> Defaults() override {

@@ -181,7 +181,6 @@ Result<OrtPtr<OrtSession>> CreateOnProvider(const OrtProcess& process, const std
   // The library may set the mode of the thread that makes its first session, for ever.
   const ArithmeticMode arithmetic(wanted.denormals);
   if (wanted.provider == Provider::kCpu) return CreateSession(process, path, *options, outputs);
-  const SignalHandlers kept;
   Result<OrtPtr<OrtSession>> session(Status(StatusCode::kInternal, "not made"));
   {
     const PlacementReader reader;
@@ -219,6 +218,8 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
       TakeOrtStatus(api, api.CreateSessionOptions(&raw_options)).WithContext(context));
   const OrtPtr<OrtSessionOptions> session_options(raw_options, {api.ReleaseSessionOptions});
   MILLRACE_RETURN_IF_ERROR(SetOptions(api, name, options, raw_options).WithContext(context));
+  std::optional<SignalHandlers> kept;
+  if (options.provider != Provider::kCpu) kept.emplace();
   MILLRACE_RETURN_IF_ERROR(AppendProvider(process_, options, raw_options).WithContext(context));
 
   std::vector<PlainModel::Output> labelled;

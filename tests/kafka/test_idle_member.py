@@ -7,7 +7,9 @@ from publish import publish
 from workload import SHORT_SESSION, outcomes, wait_until
 
 SECONDS = 6
-CLIENTS = 3  # Of the group, of the transactions, and one that asks about topics and offsets.
+# Of the group, of the transactions, one that asks about topics and offsets, and two that read model
+# events and write the models' states.
+CLIENTS = 5
 
 
 def test_idle_member_costs_next_to_nothing(kafka, topics, serve):
@@ -19,7 +21,8 @@ def test_idle_member_costs_next_to_nothing(kafka, topics, serve):
         assert used < 0.01, f"{100 * used:.2f} % of a core"
         names = collections.Counter(worker.thread_names())
         own = ["millrace", "mr-intake", "mr-exec-0", "mr-exec-1", "mr-watch", "mr-commit",
-               "mr-admin", "mr-signals", "mr-idle", "jemalloc_bg_thd"]
+               "mr-admin", "mr-signals", "mr-events",
+               "mr-models", "mr-shadow", "mr-idle", "jemalloc_bg_thd"]
         client = {name: names.pop(name) for name in list(names) if name.startswith("rdk:")}
         assert names == collections.Counter(own), names
         # Each client has a thread of its own, one for the broker, and one (-1) for each address

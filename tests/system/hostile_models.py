@@ -419,13 +419,13 @@ def remainder_of_zero():
     return whole_numbers("Mod")
 
 
-@hostile("memory|limit|alloc|exceed")
+@hostile("memory|limit|alloc|exceed|at once")
 def tile_bomb():
     return model([node("Tile", ["x", "many"], ["big"]), node("ReduceMax", ["big"], axes=[1])],
                  [whole("many", 1, 1 << 33)])
 
 
-@hostile("memory|limit|alloc|exceed")
+@hostile("memory|limit|alloc|exceed|at once")
 def constant_bomb():
     """Sixteen terabytes, made while the library folds constants."""
     return model([node("ConstantOfShape", ["shape"], ["big"]),
@@ -433,7 +433,7 @@ def constant_bomb():
                  [whole("shape", 1 << 21, 1 << 21)])
 
 
-@hostile("memory|limit|alloc|exceed")
+@hostile("memory|limit|alloc|exceed|at once")
 def expand_bomb():
     return model([node("Expand", ["x", "shape"], ["big"]),
                   node("ReduceMax", ["big"], ["max"], axes=[0]), node("Add", ["x", "max"])],
@@ -465,7 +465,7 @@ def loop_without_end():
     return loop([node("Neg", ["c"], ["d"])], "last")
 
 
-@hostile("memory|limit|alloc|exceed")
+@hostile("memory|limit|alloc|exceed|at once")
 def loop_that_doubles():
     return loop([node("Concat", ["c", "c"], ["d"], axis=0)], "last", trips=64)
 
@@ -484,7 +484,7 @@ def padding_beyond_all_bounds():
                  [whole("pads", 0, 0, 0, 1 << 61)])
 
 
-@hostile("crashed its probe|memory|alloc|Resize|exceed|limit|overflow")
+@hostile("crashed its probe|memory|alloc|Resize|exceed|limit|overflow|at once")
 def resize_beyond_all_bounds():
     return model([node("Resize", ["x", "", "scales"], ["big"], mode="nearest"),
                   node("ReduceMax", ["big"], axes=[1])],

@@ -12,7 +12,8 @@ SECONDS = 6
 EXECUTORS = 2
 # What a worker on the local log is, by name; `millrace` is the first thread.
 THREADS = ["millrace", "mr-intake", "mr-exec-0", "mr-exec-1", "mr-watch", "mr-commit", "mr-admin",
-           "mr-signals", "mr-log", "mr-idle", "jemalloc_bg_thd"]
+           "mr-signals", "mr-log", "mr-events", "mr-models", "mr-shadow", "mr-idle",
+           "jemalloc_bg_thd"]
 
 
 def documented_threads():

@@ -131,14 +131,14 @@ TEST(LocalLog, RemembersItsTopics) {
   const auto log = OpenLog(dir.path());
   const auto topics = log->DescribeTopics({});
   ASSERT_TRUE(topics.ok());
-  ASSERT_EQ(topics->size(), 4u);
-  const TopicInfo& events = (*topics)[3];
+  ASSERT_EQ(topics->size(), 6u);
+  const TopicInfo& events = (*topics)[4];
   EXPECT_EQ(events.spec.name, "model.events");
   EXPECT_EQ(events.spec.cleanup, CleanupPolicy::kCompact);
   const TopicInfo& requests = (*topics)[1];
   EXPECT_EQ(requests.spec.name, kRequests);
   EXPECT_EQ(requests.spec.retention, Millis(86'400'000));
-  EXPECT_EQ(requests.partitions.size(), 4u);
+  EXPECT_EQ(requests.partitions.size(), 6u);
   EXPECT_EQ(requests.spec.partitions, 4);
 
   TopicSpec again;
@@ -147,7 +147,7 @@ TEST(LocalLog, RemembersItsTopics) {
   again.name = "other";
   again.partitions = 0;
   EXPECT_EQ(log->CreateTopic(again).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(log->DescribeTopics({})->size(), 4u);
+  EXPECT_EQ(log->DescribeTopics({})->size(), 6u);
 }
 
 TEST(LocalLog, RefusesAFormatOfALaterVersion) {
