@@ -120,8 +120,8 @@ constexpr std::array<std::pair<const char*, const char*>, 6> kConsumer = {{
 
 constexpr std::array<std::pair<const char*, const char*>, 4> kReader = {{
     {"auto.offset.reset", "earliest"},
-    // The end of a partition is known when a fetch comes back empty: what a scan waits for. A worker
-    // that follows the model events with such a reader asks again for ever.
+    // The end of a partition is known when a fetch comes back empty: what a scan waits for. But
+    // whoever follows the model events with such a reader asks again for ever.
     {"fetch.wait.max.ms", "50"},
     {"queued.max.messages.kbytes", "32768"},
     {"fetch.queue.backoff.ms", "5"},
