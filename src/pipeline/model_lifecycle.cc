@@ -201,7 +201,7 @@ void ModelLifecycle::Run() {
     for (const std::string& id : look_for) LookFor(id);
     Sweep();
     lock.lock();
-    if (stop_ || !dirty_.empty() || look_now_) continue;
+    if (stop_ || look_now_ || (!dirty_.empty() && leaving_.size() < kMaxLeaving)) continue;
     MonoTime wake = clock_.Now() + kIdleWait;
     if (!leaving_.empty()) wake = clock_.Now() + kSweepEvery;
     if (!wanted_.empty()) wake = std::min(wake, look_at);
@@ -357,6 +357,7 @@ bool ModelLifecycle::MaySleep(const std::string& model_id, Model& model,
 }
 
 std::size_t ModelLifecycle::Loaded() const {
+  const std::lock_guard lock(mutex_);  // Events may name further models meanwhile.
   std::size_t bytes = 0;
   for (const auto& [id, model] : models_) {
     for (const std::unique_ptr<Lane>& lane : model->lanes) bytes += lane->footprint;
@@ -365,41 +366,48 @@ std::size_t ModelLifecycle::Loaded() const {
   return bytes;
 }
 
+// The model that may sleep and was used longest ago, but for `except`; nothing: none may.
+std::optional<std::string> ModelLifecycle::LongestUnused(const std::string& except) const {
+  const std::lock_guard lock(mutex_);
+  std::optional<std::string> found;
+  MonoTime oldest = MonoTime::max();
+  for (const auto& [id, model] : models_) {
+    const Lane* const lane = model->stable;
+    const bool fixed = id == except || lane == nullptr || lane->pinned ||
+                       model->canary != nullptr || model->shadow.has_value();
+    if (fixed || !serving_->Idle(*lane->served)) continue;
+    const MonoTime used = serving_->LastUsed(*lane->served);
+    if (used >= oldest) continue;
+    oldest = used;
+    found = id;
+  }
+  return found;
+}
+
 void ModelLifecycle::MakeRoom(const std::string& model_id) {
   if (options_.memory == 0 || serving_ == nullptr) return;
   while (Loaded() > options_.memory) {
-    Model* victim = nullptr;
-    const std::string* victim_id = nullptr;
-    MonoTime oldest = MonoTime::max();
-    for (const auto& [id, model] : models_) {
-      const Lane* const lane = model->stable;
-      const bool fixed = id == model_id || lane == nullptr || lane->pinned ||
-                         model->canary != nullptr || model->shadow.has_value();
-      if (fixed || !serving_->Idle(*lane->served)) continue;
-      const MonoTime used = serving_->LastUsed(*lane->served);
-      if (used >= oldest) continue;
-      oldest = used;
-      victim = model.get();
-      victim_id = &id;
-    }
-    if (victim == nullptr) {
+    const std::optional<std::string> id = LongestUnused(model_id);
+    if (!id.has_value()) {
       LogEvery(no_room_, LogLevel::kWarn, "models_over_budget",
                "more is loaded than repository.memory allows, and all of it is in use",
                {{"bytes", Loaded()}, {"budget", options_.memory}});
       return;
     }
-    LogEvent(LogLevel::kInfo, "model_put_to_sleep", "unloaded to make room; requests load it again",
-             {{"model", *victim_id}, {"version", victim->stable->ref.version}});
-    victim->stable = nullptr;
+    Model* victim = nullptr;
     ModelTarget target;
     {
       const std::lock_guard lock(mutex_);
+      victim = &ModelOf(*id);
       victim->asleep = true;
       victim->awake = false;
       target = victim->target;
     }
-    Publish(*victim_id, *victim, target);
-    RetireLanes(*victim_id, *victim);
+    LogEvent(LogLevel::kInfo, "model_put_to_sleep", "unloaded to make room; requests load it again",
+             {{"model", *id}, {"version", victim->stable->ref.version}});
+    victim->stable = nullptr;
+    Publish(*id, *victim, target);
+    RetireLanes(*id, *victim);
   }
 }
 

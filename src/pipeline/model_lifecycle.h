@@ -146,6 +146,7 @@ class ModelLifecycle final : public ModelSeeker {
   void Publish(const std::string& model_id, Model& model, const ModelTarget& target);
   // Bytes that what is loaded is expected to hold.
   std::size_t Loaded() const;
+  std::optional<std::string> LongestUnused(const std::string& except) const;
   // Puts others to sleep until what is loaded fits, or nothing more can be.
   void MakeRoom(const std::string& model_id);
   // Those that serve no more leave once nobody uses them.
