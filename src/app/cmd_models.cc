@@ -11,7 +11,6 @@
 #include "app/command.h"
 #include "app/model_admission.h"
 #include "app/model_outputs.h"
-#include "app/models_commands.h"
 #include "app/text_table.h"
 #include "app/worker_host.h"
 #include "codec/json_writer.h"
@@ -309,6 +308,7 @@ void RegisterModels(CLI::App& root, CommandTable& table) {
   table.commands.emplace_back(
       show, [name](CommandContext& context) { return ShowModel(context, *name); });
   RegisterModelsProbe(*models, table);
+  RegisterModelsVerify(*models, table);
   table.commands.emplace_back(
       list, [check](CommandContext& context) { return ListModels(context, *check); });
 }

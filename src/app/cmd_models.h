@@ -13,6 +13,8 @@ namespace millrace {
 
 // Each adds its subcommand to `models`.
 void RegisterModelsProbe(CLI::App& models, CommandTable& table);
+void RegisterModelsVerify(CLI::App& models, CommandTable& table);
+void RegisterModelEvents(CLI::App& models, CommandTable& table);
 
 // The repository that the settings name.
 Result<RepositoryListing> ScanModels(const CommandContext& context);

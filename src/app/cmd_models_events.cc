@@ -9,10 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "app/cmd_models.h"
 #include "app/command.h"
 #include "app/local_topics.h"
 #include "app/model_board.h"
-#include "app/models_commands.h"
 #include "app/text_table.h"
 #include "codec/json_writer.h"
 #include "codec/model_event.h"

@@ -301,3 +301,21 @@ def test_swap_after_swap_keeps_no_memory(
                     if "model_unloaded" in line]) >= swaps - 1
         assert resident[-1] - resident[0] < 20 * 2**20, resident
         assert running.stop() == 0
+
+
+def test_verify_holds_files_against_what_events_want(run_millrace, log, tell, models):
+    def verified(*args):
+        done = run_millrace(["models", "verify", "--models", models, "-o", "json", *args],
+                            check=False)
+        return done.returncode, {m["version"]: m for m in json.loads(done.stdout)["models"]}
+
+    tell("promote", "linear", "2", "--models", models)
+    code, of = verified("--events", "--data", log)
+    assert code == 0 and of["2"]["against"] == "event" and of["1"]["against"] == ""
+    shutil.copy(models / "linear" / "1" / "model.onnx", models / "linear" / "2" / "model.onnx")
+    code, of = verified("--events", "--data", log)
+    assert code == 5 and "the event wants" in of["2"]["fault"] and of["1"]["ok"]
+    assert verified()[0] == 0
+    (models / "linear" / "1" / "model.yaml").write_text(f"sha256: {'0' * 64}\n")
+    code, of = verified("linear:1")
+    assert code == 5 and "model.yaml says" in of["1"]["fault"] and list(of) == ["1"]

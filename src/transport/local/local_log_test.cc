@@ -138,7 +138,7 @@ TEST(LocalLog, RemembersItsTopics) {
   const TopicInfo& requests = (*topics)[1];
   EXPECT_EQ(requests.spec.name, kRequests);
   EXPECT_EQ(requests.spec.retention, Millis(86'400'000));
-  EXPECT_EQ(requests.partitions.size(), 6u);
+  EXPECT_EQ(requests.partitions.size(), 4u);
   EXPECT_EQ(requests.spec.partitions, 4);
 
   TopicSpec again;
