@@ -73,12 +73,7 @@ Status Intake::PollOnce() {
   constexpr Millis kPollWait{100};
   ApplyHolds();
   ForgetAnsweredSuspects();
-  const bool changed = index_.Refresh();
-  if (changed) {
-    last_route_ = nullptr;
-    last_model_id_.clear();
-  }
-  if (!waiting_.empty()) SettleWaiting(changed);
+  TakeRoutes();
   std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
   if (room > 0) room = std::min(room, parts_.queue.WaitForRoom(kRoomWait));
   PollLimits limits;
@@ -91,10 +86,22 @@ Status Intake::PollOnce() {
   block->open_rows.store(1, std::memory_order_relaxed);  // The poll's own hold on the block.
   if (status.ok() && !block->batch.records.empty()) CrashPoint("after_poll");
   if (status.ok() && claims_) status = claims_->Take(stop_, &reachable_, &block->batch);
+  // What was told to serve before a record was written serves it.
+  TakeRoutes();
   if (status.ok() && !block->batch.records.empty()) Process(block);
   ApplyAdvances();
   parts_.blocks.Release(block, 1);
   return status;
+}
+
+// REQUIRES: no decoded row waits to be admitted.
+void Intake::TakeRoutes() {
+  const bool changed = index_.Refresh();
+  if (changed) {
+    last_route_ = nullptr;
+    last_model_id_.clear();
+  }
+  if (!waiting_.empty()) SettleWaiting(changed);
 }
 
 void Intake::Process(RequestBlock* block) {

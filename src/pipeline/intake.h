@@ -90,6 +90,8 @@ class Intake final : public Source::Listener {
   void OnPositionAdvanced(PartitionSlot slot, Offset position) override;
 
   Status PollOnce();
+  // Follows the models that have come and gone; rows that waited for one go on.
+  void TakeRoutes();
   void Process(RequestBlock* block);
   // Decodes row `i` of the block and puts it where it belongs. True when it has its outcome.
   bool Settle(RequestBlock* block, std::size_t i);
