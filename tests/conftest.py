@@ -9,7 +9,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,36 +17,20 @@ import urllib.request
 
 import pytest
 
+from surroundings import clean_environment, free_port
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOG_TAIL_LINES = 40
 READY_TIMEOUT = 30.0
 STOP_TIMEOUT = 30.0
 RUN_TIMEOUT = 120.0
 _logs = pytest.StashKey[list]()
-# Where the binary keeps what it finds out about models: once for all tests of a run.
-_cache = tempfile.TemporaryDirectory(prefix="mr-cache-")
 
 
 def pytest_addoption(parser):
     parser.addoption("--small", action="store_true",
                      help="fewer requests, for builds that run many times slower (sanitizers)")
     parser.addoption("--full", action="store_true", help="outages of a minute instead of 20 s")
-
-
-def free_port():
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def clean_environment(extra=None):
-    """This environment without settings for Millrace that a developer's shell may hold."""
-    keep = {"MILLRACE_ORT_LIBRARY"}
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_") or k in keep}
-    env["XDG_CACHE_HOME"] = _cache.name
-    env.update({k: str(v) for k, v in (extra or {}).items()})
-    return env
 
 
 def tail(path, lines=LOG_TAIL_LINES):

@@ -14,7 +14,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import clean_environment
+from surroundings import clean_environment
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -9,7 +9,7 @@ import urllib.request
 
 import boto3
 import pytest
-from conftest import free_port
+from surroundings import free_port
 from helpers import wait_until
 from http_store import CuttingProxy, HttpStore, entries
 
