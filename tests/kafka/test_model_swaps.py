@@ -42,10 +42,10 @@ class Promoter:
         message = self._consumer.poll(0.05)
         while message is not None:
             assert message.error() is None, message.error()
-            worker = message.key().decode().split("|", 1)[1]
-            if message.value() is None:
+            model, worker = message.key().decode().split("|", 1)
+            if model == "linear" and message.value() is None:
                 self.states.pop(worker, None)
-            else:
+            elif model == "linear":
                 self.states[worker] = json.loads(message.value())
             message = self._consumer.poll(0)
         return self.states
