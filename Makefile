@@ -19,7 +19,7 @@ SANITIZERS = $(CURDIR)/tests/sanitizers
 configure = log=$$(cmake --preset $(1) 2>&1) || { printf '%s\n' "$$log" >&2; exit 1; }
 compile = cmake --build --preset $(1) -j $(JOBS)
 unit = ctest --preset $(1) -j $(JOBS)
-system = "$$(tools/setup/venv.sh)" -m pytest tests $(PYTEST_ARGS)
+system = tools/pytest.sh $(PYTEST_ARGS)
 
 .PHONY: help
 help:  ## Print this list

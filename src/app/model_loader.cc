@@ -122,6 +122,7 @@ std::string ModelLoader::PinOf(const std::string& model_id) const {
 
 Result<std::vector<VersionLoader::Default>> ModelLoader::Defaults() {
   const std::string& dir = options_.repository.dir;
+  if (dir.empty() && !options_.repository.store.empty()) return std::vector<Default>();
   if (dir.empty()) return NoRepository();
   const Result<RepositoryListing> listing = ScanRepository(dir, ReadModelManifest);
   if (!listing.ok()) return listing.status();

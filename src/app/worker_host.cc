@@ -152,9 +152,19 @@ Status WorkerHost::LoadAll(Millis log_patience) {
   MILLRACE_RETURN_IF_ERROR(lifecycle_->CatchUp(SystemClock().Now() + log_patience));
   MILLRACE_RETURN_IF_ERROR(lifecycle_->LoadAll());
   if (lifecycle_->models() > 0) return {};
+  const RepositoryOptions& repository = options_.repository;
+  if (!repository.store.empty() || repository.allow_missing_for > Millis(0)) {
+    LogEvent(LogLevel::kWarn, "no_models",
+             repository.allow_missing_for > Millis(0)
+                 ? "there is no model yet: requests wait for theirs (repository.allow_missing_for)"
+                 : "there is no model yet: requests become dead letters until an event promotes "
+                   "theirs; set repository.allow_missing_for to let them wait");
+    return {};
+  }
   return {StatusCode::kConfiguration, "the repository '" + options_.repository.dir +
                                           "' holds no model; expected DIR/<model_id>/"
-                                          "<version>/model.onnx"};
+                                          "<version>/model.onnx. A worker whose models come by "
+                                          "events needs repository.store"};
 }
 
 Result<WorkerLog> WorkerHost::OpenWorkerLog(Millis patience, const LogMemory& memory) {

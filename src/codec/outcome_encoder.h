@@ -45,7 +45,7 @@ class ResultEncoder {
                   std::int32_t batch_rows, WallMillis now, const OutputMapping* mapping = nullptr);
 
   // The same for rows that were not run because their time had passed: results with status
-  // "expired", without output, and with `now` as expired_at.
+  // "expired", without output and the model's digest, and with `now` as expired_at.
   void BeginExpired(const ModelRef& model, WallMillis now);
 
   // Result of row `row` of the outputs, or a failure with nothing appended: output_too_large, or

@@ -13,7 +13,7 @@ namespace millrace {
 namespace {
 
 constexpr WallMillis kNow = 1'795'245'327'123;  // 2026-11-21T07:15:27.123Z
-const ModelRef kModel{"m", "3", "00"};
+const ModelRef kModel{"m", "3", "0f"};
 
 std::vector<std::pair<std::string, std::string>> HeaderTexts(const OutputRecord& record) {
   EXPECT_TRUE(record.Headers().Valid());
@@ -73,11 +73,12 @@ TEST_F(ResultEncoderTest, WritesTheContractsResult) {
   request_.metadata = R"({"a":"b"})";
   source_.NullHeader("n");
   ASSERT_FALSE(Encode(1));
-  EXPECT_EQ(Value(),
-            R"({"request_id":"r-1","tenant_id":"acme","model_id":"m","model_version":"3",)"
-            R"("status":"ok","output":[0.1,1e+20],"latency_ms":1.5,"batch_size":64,)"
-            R"("enqueued_at":"2026-11-21T07:15:27Z","inferred_at":"2026-11-21T07:15:27.123Z",)"
-            R"("metadata":{"a":"b"}})");
+  EXPECT_EQ(
+      Value(),
+      R"({"request_id":"r-1","tenant_id":"acme","model_id":"m","model_version":"3",)"
+      R"("model_sha256":"0f","status":"ok","output":[0.1,1e+20],"latency_ms":1.5,"batch_size":64,)"
+      R"("enqueued_at":"2026-11-21T07:15:27Z","inferred_at":"2026-11-21T07:15:27.123Z",)"
+      R"("metadata":{"a":"b"}})");
   EXPECT_EQ(out_.Key(), "r-1");
   EXPECT_EQ(out_.timestamp, kNow);
   EXPECT_EQ(out_.topic, OutputTopic::kResults);

@@ -105,6 +105,7 @@ void ResultEncoder::Impl::SetModel(const ModelRef& model, std::string_view statu
   AppendEscaped(model.model_id, &model_json);
   model_json += R"(","model_version":")";
   AppendEscaped(model.version, &model_json);
+  if (!model.sha256.empty()) model_json += R"(","model_sha256":")" + model.sha256;
   fmt::format_to(std::back_inserter(model_json), R"(","status":"{}")", status);
   if (!outputs.empty()) {
     const bool is_flat = outputs.size() == 1 && !is_mapped;
@@ -270,7 +271,7 @@ void ResultEncoder::BeginBatch(const ModelRef& model, std::span<const OutputView
 
 void ResultEncoder::BeginExpired(const ModelRef& model, WallMillis now) {
   impl_->SetOutputs({});
-  impl_->SetModel(model, "expired");
+  impl_->SetModel({model.model_id, model.version, ""}, "expired");  // No file has made it.
   impl_->SetBatch(0, now, "expired_at");
 }
 

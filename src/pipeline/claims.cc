@@ -84,6 +84,7 @@ bool Claims::Want(const std::vector<Record>& records) {
 // False when there is nothing to claim.
 bool Claims::FillPositions() {
   positions_.clear();
+  const std::int64_t events = progress_ == nullptr ? 0 : progress_->seen.load();
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     Part& part = parts_[i];
     if (!part.ours || part.wanted <= part.claimed) continue;
@@ -99,7 +100,7 @@ bool Claims::FillPositions() {
     position.epoch = part.epoch;
     position.base = part.claimed;
     position.next = part.wanted;
-    if (!part.done.empty()) position.note = EncodeNote(part.wanted, part.done);
+    position.note = EncodeNote(part.wanted, part.done, events);
   }
   return !positions_.empty();
 }

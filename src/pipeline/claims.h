@@ -19,6 +19,7 @@
 
 #include "base/status.h"
 #include "pipeline/backoff.h"
+#include "pipeline/model_progress.h"
 #include "pipeline/position_note.h"
 #include "telemetry/log.h"
 #include "transport/committer.h"
@@ -28,8 +29,10 @@ namespace millrace {
 
 class Claims {
  public:
-  Claims(const RetryOptions& retry, Source& source, Committer& committer)
-      : source_(source), committer_(committer), backoff_(retry) {}
+  // `progress`: null, or what every claim notes of the model events.
+  Claims(const RetryOptions& retry, Source& source, Committer& committer,
+         const ModelProgress* progress = nullptr)
+      : source_(source), committer_(committer), progress_(progress), backoff_(retry) {}
 
   // `done`: what is committed beyond the partition's position.
   void Open(const PartitionAssignment& partition, std::vector<OffsetRange> done);
@@ -66,6 +69,7 @@ class Claims {
 
   Source& source_;
   Committer& committer_;
+  const ModelProgress* const progress_;
   Backoff backoff_;
   LogLimiter failed_log_{Millis(5'000)};
   std::vector<Part> parts_;  // By slot.

@@ -1,12 +1,12 @@
 #include "pipeline/executor.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 #include <utility>
 
 #include "base/check.h"
 #include "base/crash_point.h"
+#include "runtime/gather.h"
 #include "telemetry/log.h"
 
 namespace millrace {
@@ -18,12 +18,6 @@ constexpr std::size_t kMaxRangeBytes = std::size_t{16} << 20;
 // What was lacking may be there at the next try.
 bool MayPass(StatusCode code) {
   return code == StatusCode::kResourceExhausted || code == StatusCode::kUnavailable;
-}
-
-RowTensor TensorAt(const std::byte* row, const InputLayout& input) {
-  RowTensor tensor;
-  std::memcpy(&tensor, row + input.offset, sizeof tensor);
-  return tensor;
 }
 
 // What the inputs of a row take whose shape is its own; not 0.
@@ -200,7 +194,9 @@ Status Executor::RunRange(ServedModel& model, Range range) {
   if (!found.ok()) return found.status();
   Runner& runner = **found;
   const MonoTime t0 = parts_.clock.Now();
-  MILLRACE_RETURN_IF_ERROR(Gather(model, range, runner));
+  RequestRow* const* const rows = &rows_[range.first];
+  const auto row_at = [rows](std::size_t i) { return rows[i]->input; };
+  MILLRACE_RETURN_IF_ERROR(GatherRows(model.row_layout(), range.count, row_at, runner));
   CrashPoint("before_run");
   const MonoTime t1 = parts_.clock.Now();
   bool stopped = false;
@@ -268,44 +264,6 @@ void Executor::GiveUp(std::span<const Range> ranges, const Status& status) {
     }
   }
   gave_up_ = true;
-}
-
-Status Executor::Gather(ServedModel& model, Range range, Runner& runner) {
-  const RowLayout& layout = model.row_layout();
-  const std::size_t end = range.first + range.count;
-  if (layout.inputs.size() == 1 && !layout.dynamic) {
-    // Rows decoded one after another lie one after another when their size is a multiple of the
-    // slab's alignment: copy such runs at once.
-    std::byte* to = runner.Input(0);
-    for (std::size_t i = range.first; i < end;) {
-      const std::byte* const from = rows_[i]->input;
-      std::size_t run = 1;
-      while (i + run < end && rows_[i + run]->input == from + run * layout.bytes) ++run;
-      std::memcpy(to, from, run * layout.bytes);
-      to += run * layout.bytes;
-      i += run;
-    }
-    return {};
-  }
-  for (std::size_t n = 0; n < layout.inputs.size(); ++n) {
-    const InputLayout& input = layout.inputs[n];
-    if (input.dynamic) {
-      const RowTensor first = TensorAt(rows_[range.first]->input, input);
-      const std::size_t bytes = first.elements * ElementBytes(input.type);
-      MILLRACE_RETURN_IF_ERROR(
-          runner.SetRowShape(n, std::span(first.shape, input.row_shape.size()), range.count));
-      std::byte* to = runner.Input(n);
-      for (std::size_t i = range.first; i < end; ++i, to += bytes) {
-        std::memcpy(to, TensorAt(rows_[i]->input, input).data, bytes);
-      }
-      continue;
-    }
-    std::byte* to = runner.Input(n);
-    for (std::size_t i = range.first; i < end; ++i, to += input.bytes) {
-      std::memcpy(to, rows_[i]->input + input.offset, input.bytes);
-    }
-  }
-  return {};
 }
 
 void Executor::SettleFailures(ServedModel& model) {

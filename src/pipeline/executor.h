@@ -67,7 +67,6 @@ class Executor {
   // What is left of the batch is not run: rows that were in a run share the fate of those that were
   // stopped; rows that were in none, as those of another shape, go back.
   void GiveUp(std::span<const Range> ranges, const Status& status);
-  Status Gather(ServedModel& model, Range range, Runner& runner);
   void NoteForShadow(const ServedModel& model, const RequestRow& row, const Outcome& outcome);
   // How many have a result; the others were too large.
   std::size_t EncodeResults(ServedModel& model, Range range);

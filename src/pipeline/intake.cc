@@ -31,7 +31,8 @@ MonoTime DeadlineOf(const RequestBlock& block, const InferenceRequest& request) 
 Intake::Intake(WorkerParts& parts, Source& source, Committer& committer)
     : parts_(parts), source_(source), decoder_(parts.limits), index_(parts.models) {
   if (parts.delivery.mode == DeliveryMode::kAtMostOnce) {
-    claims_.emplace(parts.retry, source, committer);
+    claims_.emplace(parts.retry, source, committer,
+                    parts.seeker == nullptr ? nullptr : &parts.seeker->progress());
   }
 }
 
@@ -72,6 +73,7 @@ Status Intake::PollOnce() {
   constexpr Millis kRoomWait{50};
   constexpr Millis kPollWait{100};
   ApplyHolds();
+  if (!behind_.empty()) ResumeCaughtUp();
   ForgetAnsweredSuspects();
   TakeRoutes();
   std::size_t room = parts_.ledger.WaitForRoom(kRoomWait);
@@ -309,6 +311,24 @@ void Intake::ApplyHolds() {
   }
 }
 
+void Intake::ResumeCaughtUp() {
+  const std::int64_t applied = parts_.seeker->progress().applied.load();
+  const MonoTime now = parts_.clock.Now();
+  std::erase_if(behind_, [&](const Behind& one) {
+    if (applied < one.events && now < one.until) return false;
+    if (applied < one.events) {
+      LogEvent(LogLevel::kWarn, "models_behind",
+               "a partition is served by models that are behind those of its last owner: the model "
+               "events that it had seen were not here in time",
+               {{"partition", partitions_[one.slot.index()]},
+                {"events", one.events},
+                {"applied", applied}});
+    }
+    source_.HoldDispatch(one.slot, false);
+    return true;
+  });
+}
+
 // Those that the source told while records before them were in hand.
 void Intake::ApplyAdvances() {
   if (!claims_) return;
@@ -323,7 +343,8 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
       partitions_.resize(assignment.slot.index() + 1, -1);
     }
     partitions_[assignment.slot.index()] = assignment.partition.partition;
-    auto done = DecodeNote(assignment.position, assignment.note);
+    std::int64_t events = 0;
+    auto done = DecodeNote(assignment.position, assignment.note, &events);
     if (!done.ok()) {  // Nothing is read of it: the next poll ends the worker.
       note_error_ = done.status().WithContext(
           fmt::format("{} partition {}", parts_.requests_topic, assignment.partition.partition));
@@ -333,6 +354,10 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
     }
     if (claims_) claims_->Open(assignment, done.ok() ? *done : std::vector<OffsetRange>());
     parts_.ledger.Open(assignment, done.ok() ? std::move(*done) : std::vector<OffsetRange>());
+    if (parts_.seeker != nullptr && parts_.seeker->progress().applied.load() < events) {
+      source_.HoldDispatch(assignment.slot, true);
+      behind_.push_back({assignment.slot, events, parts_.clock.Now() + kModelsPatience});
+    }
   }
   assigned_.fetch_add(partitions.size(), std::memory_order_relaxed);
   parts_.probe.OnRebalance(assigned_partitions());
@@ -353,6 +378,7 @@ void Intake::OnRevoked(std::span<const PartitionSlot> partitions) {
 void Intake::OnLost(std::span<const PartitionSlot> partitions) {
   std::size_t dropped = 0;
   for (const PartitionSlot slot : partitions) {
+    std::erase_if(behind_, [slot](const Behind& one) { return one.slot == slot; });
     dropped += parts_.ledger.Close(slot);
     if (claims_) claims_->Close(slot);
   }

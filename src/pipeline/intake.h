@@ -82,6 +82,9 @@ class Intake final : public Source::Listener {
   // How long one revoke may wait for its prefixes to be committed; at most once for everything that
   // was claimed of them, for nobody else will run it.
   static constexpr Millis kRevokeTimeout{5'000};
+  // How long a partition waits for the models to come as far as those of its last owner. Then it is
+  // served by those that are there.
+  static constexpr Millis kModelsPatience{60'000};
 
  private:
   void OnAssigned(std::span<const PartitionAssignment> partitions) override;
@@ -112,6 +115,8 @@ class Intake final : public Source::Listener {
   // Of the crash journal: what is committed needs no verdict any more.
   void ForgetAnsweredSuspects();
   void ApplyHolds();
+  // Of partitions that were held because the models here were behind those of their last owner.
+  void ResumeCaughtUp();
   void ApplyAdvances();
 
   WorkerParts& parts_;
@@ -141,6 +146,13 @@ class Intake final : public Source::Listener {
   MonoTime waiting_until_ = MonoTime::max();  // The first of them.
   std::atomic<std::size_t> waiting_rows_{0};
   bool give_up_waiting_ = false;  // For the rows at hand.
+
+  struct Behind {
+    PartitionSlot slot;
+    std::int64_t events = 0;  // ModelProgress::applied has to come as far.
+    MonoTime until;
+  };
+  std::vector<Behind> behind_;
 
   Status note_error_;  // What an assignment brought cannot be read.
   LogLimiter unreachable_log_{Millis(5'000)};

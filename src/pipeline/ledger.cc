@@ -18,9 +18,10 @@ std::uint32_t InputBytes(const Record& record) {
 // A partition may hold half of what may be in flight: one that is stuck behind a slow request
 // leaves the other half to the others.
 Ledger::Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks,
-               const LedgerMemory& memory)
+               const LedgerMemory& memory, const ModelProgress* progress)
     : options_(WithByteLimits(options, MemoryOptions().budget)),
       memory_(memory),
+      progress_(progress),
       // Half of what stops the intake: when it stops for outcomes, they are on their way already.
       heavy_bytes_(
           std::min(memory.max_bytes, static_cast<std::size_t>(options_.max_in_flight_bytes)) / 2),
@@ -323,6 +324,8 @@ void Ledger::SealLocked(SealedUnit* unit, bool due) {
 }
 
 void Ledger::FixPositionsLocked(SealedUnit* unit) {
+  // Read after the outcomes were made: as far as any version that has made one of them.
+  const std::int64_t events = progress_ == nullptr ? 0 : progress_->seen.load();
   for (std::size_t index = 0; index < partitions_.size(); ++index) {
     Partition& partition = partitions_[index];
     if (!partition.tracker.has_value() || !partition.tracker->dirty()) continue;
@@ -331,7 +334,7 @@ void Ledger::FixPositionsLocked(SealedUnit* unit) {
     position.epoch = partition.epoch;
     position.base = partition.tracker->committed_position();
     position.next = partition.tracker->FixPosition();
-    position.note = partition.tracker->Note();
+    position.note = partition.tracker->Note(events);
   }
   advanced_ = false;
 }

@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "pipeline/model_progress.h"
 #include "pipeline/offset_tracker.h"
 #include "pipeline/options.h"
 #include "pipeline/outcome.h"
@@ -73,9 +74,9 @@ struct LedgerTotals {
 class Ledger {
  public:
   // `clock`, `chunks` and the pool of `memory` must outlive the ledger. Limits in bytes that are 0
-  // are those of the default budget.
+  // are those of the default budget. `progress` outlives it too; null: no events lead the models.
   Ledger(const DeliveryOptions& options, const Clock& clock, OutcomeChunkPool& chunks,
-         const LedgerMemory& memory = {});
+         const LedgerMemory& memory = {}, const ModelProgress* progress = nullptr);
 
   // --- Intake thread ---
   // `done`: what is committed beyond the partition's position.
@@ -179,6 +180,7 @@ class Ledger {
 
   const DeliveryOptions options_;
   const LedgerMemory memory_;
+  const ModelProgress* const progress_;
   const std::size_t heavy_bytes_;
   const std::size_t ready_limit_;
   const std::size_t partition_limit_;  // Records in flight of one partition before it is held.

@@ -24,8 +24,14 @@ constexpr Millis kWritePatience{5'000};
 
 }  // namespace
 
-ModelFeed::ModelFeed(Log& log, const TopicOptions& topics, std::string worker, OnEvent on_event)
-    : log_(log), topics_(topics), worker_(std::move(worker)), on_event_(std::move(on_event)) {}
+ModelFeed::ModelFeed(Log& log, const TopicOptions& topics, std::string worker,
+                     ModelProgress& progress, OnEvent on_event, OnTold on_told)
+    : log_(log),
+      topics_(topics),
+      worker_(std::move(worker)),
+      progress_(progress),
+      on_event_(std::move(on_event)),
+      on_told_(std::move(on_told)) {}
 
 // kNotFound: the log has no such topic.
 Status ModelFeed::Open() {
@@ -34,7 +40,7 @@ Status ModelFeed::Open() {
   if (found->empty()) {
     return {StatusCode::kNotFound, "the log has no topic '" + topics_.events + "'"};
   }
-  Result<std::unique_ptr<Reader>> reader = log_.NewReader();
+  Result<std::unique_ptr<Reader>> reader = log_.NewReader(ReadPace::kFollow);
   if (!reader.ok()) return reader.status();
   std::vector<Reader::Start> starts;
   ends_.clear();
@@ -43,8 +49,17 @@ Status ModelFeed::Open() {
     ends_.push_back(partition.end);
   }
   MILLRACE_RETURN_IF_ERROR((*reader)->Assign(starts));
+  const std::lock_guard lock(mutex_);
   reader_ = std::move(reader).value();
   return {};
+}
+
+std::int64_t ModelFeed::Position() const {
+  std::int64_t position = 0;
+  for (std::size_t i = 0; i < ends_.size(); ++i) {
+    position += reader_->Position(PartitionSlot(static_cast<PartitionSlot::rep>(i))).value();
+  }
+  return position;
 }
 
 bool ModelFeed::AtEnd() const {
@@ -58,6 +73,9 @@ bool ModelFeed::AtEnd() const {
 Status ModelFeed::ReadSome(Millis max_wait) {
   const PollLimits limits{kMaxEvents, kMaxEventBytes, max_wait};
   MILLRACE_RETURN_IF_ERROR(reader_->Poll(limits, &batch_));
+  const std::int64_t position = Position();
+  if (position == progress_.seen.load()) return {};
+  progress_.seen.store(position);  // Before anything serves that comes from these events.
   for (const Record& record : batch_.records) {
     const Result<ModelEvent> event = DecodeModelEvent(record);
     if (event.ok()) {
@@ -70,6 +88,7 @@ Status ModelFeed::ReadSome(Millis max_wait) {
               {"offset", record.offset.value()},
               {"error", event.status()}});
   }
+  on_told_();
   return {};
 }
 
@@ -110,6 +129,7 @@ void ModelFeed::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
+    if (reader_ != nullptr) reader_->Wake();
   }
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
@@ -155,6 +175,7 @@ void ModelFeed::Tell(ModelStatus status) {
   const std::lock_guard lock(mutex_);
   std::string model_id = status.model_id;
   unsent_.insert_or_assign(std::move(model_id), std::move(status));
+  if (reader_ != nullptr) reader_->Wake();
 }
 
 // Leaves the producer null while there is no topic: a broker might make one that is not compacted.
@@ -204,7 +225,7 @@ Status ModelFeed::WriteStatuses() {
   }
   const std::lock_guard lock(mutex_);
   for (const auto& [id, status] : sending) {
-    told_[id] = true;
+    told_.insert(id);
     const auto found = unsent_.find(id);
     if (found->second.at == status.at && found->second.state == status.state) unsent_.erase(found);
   }
@@ -217,7 +238,7 @@ void ModelFeed::Leave() {
   {
     const std::lock_guard lock(mutex_);
     if (!unsent_.empty() || producer_ == nullptr) return;  // The log does not answer.
-    for (const auto& [id, told] : told_) {
+    for (const std::string& id : told_) {
       ModelStatus status;
       status.model_id = id;
       status.worker = worker_;

@@ -13,11 +13,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/clock.h"
+#include "pipeline/model_progress.h"
 #include "telemetry/log.h"
 #include "transport/log.h"
 #include "types/model_event.h"
@@ -27,9 +29,13 @@ namespace millrace {
 class ModelFeed {
  public:
   using OnEvent = std::function<void(const ModelEvent& event)>;
+  // All events that were read so far were told.
+  using OnTold = std::function<void()>;
 
-  // `log` must outlive the feed. `on_event` is called on the thread that reads.
-  ModelFeed(Log& log, const TopicOptions& topics, std::string worker, OnEvent on_event);
+  // `log` and `progress`, of which the feed sets `seen`, must outlive the feed. The functions are
+  // called on the thread that reads.
+  ModelFeed(Log& log, const TopicOptions& topics, std::string worker, ModelProgress& progress,
+            OnEvent on_event, OnTold on_told);
   ~ModelFeed() { Stop(); }
 
   // Reads the events that are there at this moment. kUnavailable when the log does not answer by
@@ -44,6 +50,7 @@ class ModelFeed {
  private:
   Status Open();
   Status ReadSome(Millis max_wait);
+  std::int64_t Position() const;
   bool AtEnd() const;
   void Run();
   Status OpenStatus();
@@ -53,12 +60,14 @@ class ModelFeed {
   Log& log_;
   const TopicOptions topics_;
   const std::string worker_;
+  ModelProgress& progress_;
   const OnEvent on_event_;
+  const OnTold on_told_;
   LogLimiter away_{Millis(30'000)};
   LogLimiter unwritten_{Millis(30'000)};
 
   // Of whoever reads.
-  std::unique_ptr<Reader> reader_;  // Null: not open yet.
+  std::unique_ptr<Reader> reader_;  // Null: not open yet. Set under mutex_.
   std::vector<Offset> ends_;        // When it was opened, by partition slot.
   RecordBatch batch_;
   std::unique_ptr<Producer> producer_;
@@ -68,7 +77,7 @@ class ModelFeed {
   std::condition_variable changed_;
   // Guarded by mutex_.
   std::map<std::string, ModelStatus> unsent_;  // By model.
-  std::map<std::string, bool> told_;           // Models with a status in the topic.
+  std::set<std::string> told_;                 // Models with a status in the topic.
   bool stop_ = false;
 
   std::thread thread_;

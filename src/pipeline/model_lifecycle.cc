@@ -30,8 +30,9 @@ ModelLifecycle::ModelLifecycle(Options options, const Clock& clock, Log& log, Ve
       clock_(clock),
       loader_(loader),
       shadow_(shadow),
-      feed_(log, options_.topics, options_.worker,
-            [this](const ModelEvent& event) { OnEvent(event); }) {}
+      feed_(
+          log, options_.topics, options_.worker, progress_,
+          [this](const ModelEvent& event) { OnEvent(event); }, [this] { OnTold(); }) {}
 
 ModelLifecycle::~ModelLifecycle() { Stop(); }
 
@@ -77,13 +78,23 @@ void ModelLifecycle::OnEvent(const ModelEvent& event) {
   changed_.notify_one();
 }
 
+void ModelLifecycle::OnTold() {
+  const std::lock_guard lock(mutex_);
+  told_ = progress_.seen.load();
+  if (serving_ != nullptr) NoteProgressLocked();
+}
+
+void ModelLifecycle::NoteProgressLocked() {
+  if (dirty_.empty() && !busy_) progress_.applied.store(told_);
+}
+
 void ModelLifecycle::Want(std::string_view model_id, MonoTime until) {
   const std::lock_guard lock(mutex_);
   const auto found = wanted_.find(model_id);
   if (found != wanted_.end()) {
-    found->second = std::max(found->second, until);
+    found->second.until = std::max(found->second.until, until);
   } else if (wanted_.size() < kMaxWanted) {
-    wanted_.emplace(model_id, until);
+    wanted_.emplace(model_id, Wanted{clock_.Now(), until});
     look_now_ = true;
     changed_.notify_one();
   }
@@ -129,6 +140,8 @@ Status ModelLifecycle::Serve(ServingSet& serving) {
       serving.probe().OnModelState(id, model->told->version, model->told->state);
     }
   }
+  const std::lock_guard lock(mutex_);
+  NoteProgressLocked();
   return {};
 }
 
@@ -182,23 +195,24 @@ void ModelLifecycle::Run() {
     const MonoTime now = clock_.Now();
     if (leaving_.size() < kMaxLeaving) {
       if (const std::optional<std::string> id = NextDirty(now); id.has_value()) {
+        busy_ = true;
         lock.unlock();
         const Status told = Reconcile(*id);
         static_cast<void>(told);  // To everybody who cares.
         Sweep();
         lock.lock();
+        busy_ = false;
+        NoteProgressLocked();
         continue;
       }
     }
-    std::vector<std::string> look_for;
-    if (now >= look_at || look_now_) {
-      look_now_ = false;
-      for (const auto& [id, until] : wanted_) look_for.push_back(id);
-      std::erase_if(wanted_, [now](const auto& entry) { return entry.second <= now; });
-      look_at = now + kLookEvery;
-    }
+    const bool look = now >= look_at || std::exchange(look_now_, false);
     lock.unlock();
-    for (const std::string& id : look_for) LookFor(id);
+    if (look) {
+      LookForWanted();
+      look_at = now + (short_of_room_ ? kSweepEvery : kLookEvery);
+    }
+    Trim("");
     Sweep();
     lock.lock();
     if (stop_ || look_now_ || (!dirty_.empty() && leaving_.size() < kMaxLeaving)) continue;
@@ -210,7 +224,22 @@ void ModelLifecycle::Run() {
   }
 }
 
-void ModelLifecycle::LookFor(const std::string& model_id) {
+void ModelLifecycle::LookForWanted() {
+  std::vector<std::pair<MonoTime, std::string>> wanted;
+  {
+    const std::lock_guard lock(mutex_);
+    const MonoTime now = clock_.Now();
+    for (const auto& [id, one] : wanted_) wanted.emplace_back(one.since, id);
+    std::erase_if(wanted_, [now](const auto& entry) { return entry.second.until <= now; });
+  }
+  std::sort(wanted.begin(), wanted.end());
+  short_of_room_ = false;
+  for (const auto& [since, id] : wanted) {
+    if (!LookFor(id, since)) short_of_room_ = true;
+  }
+}
+
+bool ModelLifecycle::LookFor(const std::string& model_id, MonoTime since) {
   bool asleep = false;
   MonoTime retry_at = MonoTime::max();
   {
@@ -219,15 +248,16 @@ void ModelLifecycle::LookFor(const std::string& model_id) {
     asleep = found != models_.end() && found->second->asleep;
     if (found != models_.end()) retry_at = found->second->retry_at;
   }
-  if (retry_at != MonoTime::max()) return;  // It failed, and has its time.
+  if (retry_at != MonoTime::max()) return true;  // It failed, and has its time.
+  if (asleep && (short_of_room_ || !RoomFor(model_id, since))) return false;
   if (!asleep) {
     const auto spec = loader_.DefaultOf(model_id);
-    if (!spec.ok() || !spec->has_value()) return;
+    if (!spec.ok() || !spec->has_value()) return true;
   }
   bool there = false;
   {
     const std::lock_guard lock(mutex_);
-    if (models_.size() >= ModelTable::kMaxModels && !models_.contains(model_id)) return;
+    if (models_.size() >= ModelTable::kMaxModels && !models_.contains(model_id)) return true;
     Model& model = ModelOf(model_id);
     there = model.stable != nullptr;
     model.awake = true;
@@ -238,6 +268,7 @@ void ModelLifecycle::LookFor(const std::string& model_id) {
   }
   const std::lock_guard lock(mutex_);
   if (ModelOf(model_id).stable != nullptr) wanted_.erase(model_id);
+  return true;
 }
 
 // --- From what shall be to what is ---
@@ -276,7 +307,7 @@ Status ModelLifecycle::Reconcile(const std::string& model_id) {
   Model& model = *found;
   const Result<std::optional<VersionSpec>> stable = StableOf(model_id, target);
   if (!stable.ok()) return stable.status();
-  const Lane* now = nullptr;
+  Lane* now = nullptr;
   const bool sleeps = stable->has_value() && MaySleep(model_id, model, **stable);
   if (stable->has_value() && !sleeps) {
     now = Ensure(model_id, model, {**stable, reload});
@@ -287,7 +318,7 @@ Status ModelLifecycle::Reconcile(const std::string& model_id) {
     if (now == nullptr) now = model.stable;
     if (now == nullptr) now = FallBack(model_id, model, target);
   }
-  const Lane* canary = nullptr;
+  Lane* canary = nullptr;
   if (target.canary.has_value() && !target.retired && !sleeps) {
     canary = Ensure(model_id, model, {*target.canary, false});
   }
@@ -298,7 +329,8 @@ Status ModelLifecycle::Reconcile(const std::string& model_id) {
     const std::lock_guard lock(mutex_);
     model.asleep = sleeps;
   }
-  MakeRoom(model_id);
+  if (now != nullptr) model.footprint = now->footprint;
+  if (serving_ != nullptr) Trim(model_id);
   if (serving_ != nullptr) Publish(model_id, model, target);
   RetireLanes(model_id, model);
   TellOutcome(model_id, model, target);
@@ -348,67 +380,6 @@ ModelLifecycle::Lane* ModelLifecycle::FallBack(const std::string& model_id, Mode
   const auto chosen = loader_.DefaultOf(model_id);
   if (!chosen.ok() || !chosen->has_value()) return nullptr;
   return Ensure(model_id, model, {**chosen, false});
-}
-
-bool ModelLifecycle::MaySleep(const std::string& model_id, Model& model,
-                              const VersionSpec& stable) {
-  if (model.awake || loader_.Pinned(model_id) || FindLane(model, stable) != nullptr) return false;
-  return options_.lazy || (options_.memory > 0 && Loaded() >= options_.memory);
-}
-
-std::size_t ModelLifecycle::Loaded() const {
-  const std::lock_guard lock(mutex_);  // Events may name further models meanwhile.
-  std::size_t bytes = 0;
-  for (const auto& [id, model] : models_) {
-    for (const std::unique_ptr<Lane>& lane : model->lanes) bytes += lane->footprint;
-    bytes += model->shadow_footprint;
-  }
-  return bytes;
-}
-
-// The model that may sleep and was used longest ago, but for `except`; nothing: none may.
-std::optional<std::string> ModelLifecycle::LongestUnused(const std::string& except) const {
-  const std::lock_guard lock(mutex_);
-  std::optional<std::string> found;
-  MonoTime oldest = MonoTime::max();
-  for (const auto& [id, model] : models_) {
-    const Lane* const lane = model->stable;
-    const bool fixed = id == except || lane == nullptr || lane->pinned ||
-                       model->canary != nullptr || model->shadow.has_value();
-    if (fixed || !serving_->Idle(*lane->served)) continue;
-    const MonoTime used = serving_->LastUsed(*lane->served);
-    if (used >= oldest) continue;
-    oldest = used;
-    found = id;
-  }
-  return found;
-}
-
-void ModelLifecycle::MakeRoom(const std::string& model_id) {
-  if (options_.memory == 0 || serving_ == nullptr) return;
-  while (Loaded() > options_.memory) {
-    const std::optional<std::string> id = LongestUnused(model_id);
-    if (!id.has_value()) {
-      LogEvery(no_room_, LogLevel::kWarn, "models_over_budget",
-               "more is loaded than repository.memory allows, and all of it is in use",
-               {{"bytes", Loaded()}, {"budget", options_.memory}});
-      return;
-    }
-    Model* victim = nullptr;
-    ModelTarget target;
-    {
-      const std::lock_guard lock(mutex_);
-      victim = &ModelOf(*id);
-      victim->asleep = true;
-      victim->awake = false;
-      target = victim->target;
-    }
-    LogEvent(LogLevel::kInfo, "model_put_to_sleep", "unloaded to make room; requests load it again",
-             {{"model", *id}, {"version", victim->stable->ref.version}});
-    victim->stable = nullptr;
-    Publish(*id, *victim, target);
-    RetireLanes(*id, *victim);
-  }
 }
 
 ModelLifecycle::Lane* ModelLifecycle::FindLane(Model& model, const VersionSpec& spec) {
@@ -519,7 +490,12 @@ void ModelLifecycle::Publish(const std::string& model_id, Model& model, const Mo
       route.absent = model.failed.back().second.status.message();
     }
   }
-  serving_->SetRoute(model_id, std::move(route));
+  const std::uint64_t number = serving_->SetRoute(model_id, std::move(route));
+  for (Lane* const lane : {model.stable, model.canary}) {
+    if (lane == nullptr || lane->route != 0) continue;
+    lane->route = number;
+    lane->since = clock_.Now();
+  }
 }
 
 void ModelLifecycle::RetireLanes(const std::string& model_id, Model& model) {

@@ -11,7 +11,9 @@
 // served before, as they did. Models without events serve what the repository has.
 //
 // Memory: with a budget, or lazily, a model's version may sleep: its route says so, its requests
-// wait at the intake, and wake it. Whatever is used longest ago falls asleep when there is no room.
+// wait at the intake, and wake it. Whatever is used longest ago falls asleep when there is no room,
+// but no version before the requests that have woken it were given to it. Models that wait for room
+// are woken in the order in which they were asked for.
 //
 // Then two threads: mr-events follows the topic (ModelFeed), mr-models loads, one version at a
 // time, and takes out what nobody uses any more. Requests of models that are not there (Want) make
@@ -63,6 +65,9 @@ class ModelLifecycle final : public ModelSeeker {
   // Pauses between attempts at what may pass, doubling.
   static constexpr Millis kFirstRetry{1'000};
   static constexpr Millis kLongestRetry{60'000};
+  // How long a model that is asked for waits for others to stand idle. After that one that is busy
+  // makes room, unless it has not served for as long itself.
+  static constexpr Millis kRoomPatience{1'000};
 
   // `log`, `loader` and `shadow` must outlive it.
   ModelLifecycle(Options options, const Clock& clock, Log& log, VersionLoader& loader,
@@ -84,6 +89,7 @@ class ModelLifecycle final : public ModelSeeker {
   void Cancel();
 
   void Want(std::string_view model_id, MonoTime until) override;
+  const ModelProgress& progress() const override { return progress_; }
   std::size_t models() const;  // Those that serve, or would when they are asked. Before Start.
 
  private:
@@ -95,6 +101,8 @@ class ModelLifecycle final : public ModelSeeker {
     bool pinned = false;
     std::optional<ModelToServe> waiting;  // Until there is a worker to put it into.
     ServedModel* served = nullptr;
+    std::uint64_t route = 0;  // The number of the first route that led to it; 0: none has.
+    MonoTime since{};         // Of that route.
   };
   struct Failed {
     Status status;
@@ -110,8 +118,9 @@ class ModelLifecycle final : public ModelSeeker {
     // Of whoever loads.
     std::vector<std::unique_ptr<Lane>> lanes;
     std::vector<std::pair<VersionSpec, Failed>> failed;
-    const Lane* stable = nullptr;
-    const Lane* canary = nullptr;
+    Lane* stable = nullptr;
+    Lane* canary = nullptr;
+    std::size_t footprint = 0;          // Of the version that served last; 0: none has.
     std::optional<VersionSpec> shadow;  // That runs.
     std::size_t shadow_footprint = 0;
     bool awake = false;   // It is to be loaded: requests wait, or an event has named it.
@@ -119,12 +128,19 @@ class ModelLifecycle final : public ModelSeeker {
     MonoTime retry_at = MonoTime::max();
     std::optional<ModelStatus> told;
   };
+  struct Wanted {
+    MonoTime since;
+    MonoTime until;
+  };
   struct Wish {
     VersionSpec spec;
     bool reload = false;
   };
 
   void OnEvent(const ModelEvent& event);
+  void OnTold();
+  // What was told is served, or cannot be, unless some of it is still to be looked at.
+  void NoteProgressLocked();
   void Run();
   // Makes the model what its target says, as far as it can be loaded.
   Status Reconcile(const std::string& model_id);
@@ -144,15 +160,28 @@ class ModelLifecycle final : public ModelSeeker {
   void NoteFailure(const std::string& model_id, Model& model, const VersionSpec& spec,
                    const Status& status);
   void Publish(const std::string& model_id, Model& model, const ModelTarget& target);
-  // Bytes that what is loaded is expected to hold.
-  std::size_t Loaded() const;
-  std::optional<std::string> LongestUnused(const std::string& except) const;
-  // Puts others to sleep until what is loaded fits, or nothing more can be.
-  void MakeRoom(const std::string& model_id);
+  // Bytes that what is loaded is expected to hold, without what leaves.
+  std::size_t Staying() const;
+  std::size_t LeavingBytes() const;
+  enum class Choice : std::uint8_t {
+    kIdle,  // Has no request, and had those that it was woken for.
+    kBusy,  // Has served for a while.
+    kAny,   // May sleep at some time.
+  };
+  // The model that was used longest ago of those that may sleep, but for `except`.
+  std::optional<std::string> LongestUnused(const std::string& except, Choice choice) const;
+  void PutToSleep(const std::string& model_id);
+  // Puts models that are idle to sleep while more is loaded than may be.
+  void Trim(const std::string& except);
+  // Whether a model that sleeps, and was asked for at `since`, may be loaded now. Makes room for
+  // it.
+  bool RoomFor(const std::string& model_id, MonoTime since);
   // Those that serve no more leave once nobody uses them.
   void RetireLanes(const std::string& model_id, Model& model);
   void Sweep();
-  void LookFor(const std::string& model_id);
+  // False: it waits for room.
+  bool LookFor(const std::string& model_id, MonoTime since);
+  void LookForWanted();
   void TellState(const std::string& model_id, Model& model, const VersionSpec& spec,
                  ModelState state, const std::string& detail);
   void TellOutcome(const std::string& model_id, Model& model, const ModelTarget& target);
@@ -163,6 +192,7 @@ class ModelLifecycle final : public ModelSeeker {
   const Clock& clock_;
   VersionLoader& loader_;
   Shadow& shadow_;
+  ModelProgress progress_;
   ModelFeed feed_;
   ServingSet* serving_ = nullptr;
 
@@ -171,7 +201,9 @@ class ModelLifecycle final : public ModelSeeker {
   // Guarded by mutex_, as far as Model says; entries stay.
   std::map<std::string, std::unique_ptr<Model>, std::less<>> models_;
   std::vector<std::string> dirty_;
-  std::map<std::string, MonoTime, std::less<>> wanted_;  // By id: until when.
+  std::int64_t told_ = 0;  // Of ModelProgress::seen, what has come to `dirty_`.
+  bool busy_ = false;      // A model that was in `dirty_` is being looked at.
+  std::map<std::string, Wanted, std::less<>> wanted_;  // By id.
   bool look_now_ = false;
   bool stop_ = false;
   std::atomic<bool> cancelled_{false};
@@ -182,6 +214,7 @@ class ModelLifecycle final : public ModelSeeker {
     std::unique_ptr<Lane> lane;
   };
   std::vector<Leaving> leaving_;
+  bool short_of_room_ = false;  // Models that are asked for wait for others to leave.
   LogLimiter no_room_{Millis(30'000)};
 
   std::thread thread_;

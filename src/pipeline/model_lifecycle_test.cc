@@ -264,6 +264,59 @@ TEST_F(ModelLifecycleTest, LazilyAModelIsLoadedWhenItsRequestsWait) {
   EXPECT_EQ(Results("1"), 30u);
 }
 
+// Of the model events, what the last owner of the partitions is said to have seen.
+class SeenByOthers final : public Source::Listener {
+ public:
+  SeenByOthers(Log& log, const TopicOptions& topics, std::int64_t events) : events_(events) {
+    WorkerLog worker = log.OpenWorker({.group = "g", .topics = topics}).value();
+    EXPECT_TRUE(worker.source->Start(this).ok());
+    EXPECT_EQ(worker.committer->Commit(UnitOfWork{{}, positions_}).outcome,
+              CommitOutcome::kCommitted);
+    EXPECT_TRUE(worker.source->Close().ok());
+    worker.committer.reset();
+  }
+  void OnAssigned(std::span<const PartitionAssignment> partitions) override {
+    for (const PartitionAssignment& one : partitions) {
+      positions_.push_back({.slot = one.slot,
+                            .epoch = one.epoch,
+                            .base = one.position,
+                            .next = one.position,
+                            .note = EncodeNote(one.position, {}, events_)});
+    }
+  }
+  void OnRevoked(std::span<const PartitionSlot>) override {}
+  void OnLost(std::span<const PartitionSlot>) override {}
+  void OnPositionAdvanced(PartitionSlot, Offset) override {}
+
+ private:
+  const std::int64_t events_;
+  std::vector<PartitionPosition> positions_;
+};
+
+TEST_F(ModelLifecycleTest, APartitionWaitsForTheModelEventsThatItsLastOwnerHadSeen) {
+  Tell(ModelAction::kPromote, "2");
+  SeenByOthers(*log_, topics_, 2);  // One more than there are.
+  ASSERT_TRUE(StartWorker().ok());
+  EXPECT_EQ(lifecycle_->progress().applied.load(), 1);
+  Send(100);
+  std::this_thread::sleep_for(Millis(300));
+  EXPECT_EQ(Results("2"), 0u);
+  Tell(ModelAction::kPromote, "3");
+  ASSERT_TRUE(Eventually([this] { return Answered(); }));
+  EXPECT_EQ(Results("3"), 100u);
+  // What it has committed says so, and a successor that has seen as much waits for nothing.
+  StopWorker();
+  const auto committed = log_->CommittedOffsets("g", topics_.requests).value();
+  for (const auto& [partition, at] : committed) {
+    std::int64_t events = -1;
+    ASSERT_TRUE(DecodeNote(at.position, at.note, &events).ok());
+    EXPECT_EQ(events, 2) << partition;
+  }
+  ASSERT_TRUE(StartWorker().ok());
+  Send(10);
+  ASSERT_TRUE(Eventually([this] { return Results("3") == 10u; }));
+}
+
 TEST_F(ModelLifecycleTest, WithinItsMemoryWhatWasUsedLongestAgoFallsAsleepAndWakesAgain) {
   loader_.ids_ = {"a", "b", "c", "d", "pinned"};
   options_.memory = 3;

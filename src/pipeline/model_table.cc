@@ -39,9 +39,6 @@ ServedModel* ModelRoute::Choose(std::string_view key) const {
 ServedModel* ModelRoute::Named(std::string_view version) const {
   if (stable != nullptr && stable->ref().version == version) return stable;
   if (canary != nullptr && canary->ref().version == version) return canary;
-  for (ServedModel* const model : named) {
-    if (model->ref().version == version) return model;
-  }
   return nullptr;
 }
 
@@ -61,15 +58,14 @@ void ModelTable::Remove(ModelSlot slot) {
   gone = std::move(slots_[slot.index()]);
 }
 
-void ModelTable::SetRoute(const std::string& model_id, ModelRoute route) {
+std::uint64_t ModelTable::SetRoute(const std::string& model_id, ModelRoute route) {
   const std::lock_guard lock(mutex_);
   routes_[model_id] = std::move(route);
-  generation_.fetch_add(1, std::memory_order_release);
+  return generation_.fetch_add(1, std::memory_order_release) + 1;
 }
 
-void ModelTable::DropRoute(const std::string& model_id) {
-  const std::lock_guard lock(mutex_);
-  if (routes_.erase(model_id) > 0) generation_.fetch_add(1, std::memory_order_release);
+bool ModelTable::Taken(std::uint64_t number) const {
+  return taken_.load(std::memory_order_acquire) >= number;
 }
 
 bool ModelTable::RoutesTaken() const {

@@ -63,14 +63,13 @@ struct ModelRoute {
   // Of 10,000 keys.
   static constexpr std::uint32_t kWhole = 10'000;
 
-  ServedModel* stable = nullptr;    // Null: no version serves.
-  ServedModel* canary = nullptr;    // For some of the keys; null: for none.
-  std::uint32_t canary_keys = 0;    // Of kWhole.
-  std::vector<ServedModel*> named;  // For requests that name their version, besides those two.
-  bool asleep = false;              // Its version is loaded when requests wait for it.
-  bool shadowed = false;            // A version runs beside these, for comparison.
-  bool retired = false;             // No version is to serve: requests do not wait for one.
-  std::string absent;               // Why no version serves, for people; empty: not known.
+  ServedModel* stable = nullptr;  // Null: no version serves.
+  ServedModel* canary = nullptr;  // For some of the keys; null: for none.
+  std::uint32_t canary_keys = 0;  // Of kWhole.
+  bool asleep = false;            // Its version is loaded when requests wait for it.
+  bool shadowed = false;          // A version runs beside these, for comparison.
+  bool retired = false;           // No version is to serve: requests do not wait for one.
+  std::string absent;             // Why no version serves, for people; empty: not known.
 
   // The version for requests with this key: the same for a key as long as there is a canary, and
   // for all that a smaller share had when the share grows. Null: none serves.
@@ -98,9 +97,10 @@ class ModelTable {
   ServedModel& at(ModelSlot slot) const { return *slots_[slot.index()]; }
 
   // Leads requests of the model from the next poll on. A route without stable and canary still says
-  // that the model is known.
-  void SetRoute(const std::string& model_id, ModelRoute route);
-  void DropRoute(const std::string& model_id);
+  // that the model is known. Returns a number for Taken.
+  std::uint64_t SetRoute(const std::string& model_id, ModelRoute route);
+  // The intake uses the routes as they were when SetRoute returned the number, or later ones.
+  bool Taken(std::uint64_t number) const;
   // The intake uses the routes as they are now, and none of those before.
   bool RoutesTaken() const;
 

@@ -49,11 +49,10 @@ TEST_F(ModelRouteTest, ACanaryGetsItsShareOfTheKeysAndKeepsThemAsItGrows) {
 
 TEST_F(ModelRouteTest, ARequestThatNamesItsVersionGetsThatOneOrNone) {
   route_.canary = versions_[1].get();
-  route_.named.push_back(versions_[2].get());
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(route_.Named(std::to_string(i + 1)), versions_[static_cast<std::size_t>(i)].get());
   }
-  EXPECT_EQ(route_.Named("4"), nullptr);
+  EXPECT_EQ(route_.Named("3"), nullptr);
 }
 
 TEST(ModelTable, RoutesAreTakenOnceTheIndexHasThem) {
@@ -73,9 +72,6 @@ TEST(ModelTable, RoutesAreTakenOnceTheIndexHasThem) {
   EXPECT_TRUE(table.RoutesTaken());
   ASSERT_NE(index.Find("m"), nullptr);
   EXPECT_EQ(index.Find("m")->absent, "because");
-  table.DropRoute("m");
-  EXPECT_TRUE(index.Refresh());
-  EXPECT_EQ(index.Find("m"), nullptr);
 }
 
 }  // namespace

@@ -246,11 +246,11 @@ std::size_t OffsetTracker::SealBeyond(std::size_t max_records, std::size_t max_b
   return count;
 }
 
-std::string OffsetTracker::Note() const {
-  if (done_count_ == 0 && beyond_.empty() && done_.empty()) return {};
+std::string OffsetTracker::Note(std::int64_t events) const {
+  if (done_count_ == 0 && beyond_.empty() && done_.empty()) return EncodeNote(sealing_, {}, events);
   std::vector<OffsetRange> done;
   ForEachRun([&](const OffsetRange& run) { done.push_back(run); });
-  return EncodeNote(sealing_, done);
+  return EncodeNote(sealing_, done, events);
 }
 
 Offset OffsetTracker::sealed_position() const {

@@ -71,8 +71,8 @@ class OffsetTracker {
 
   // The unit is complete: the position to commit with it, whatever the log does meanwhile.
   Offset FixPosition() { return sealing_ = sealed_position(); }
-  // The note to keep beside that position.
-  std::string Note() const;
+  // The note to keep beside that position, with how far the model events have come.
+  std::string Note(std::int64_t events = 0) const;
 
   // The sealed outcomes, and the position that was fixed, are durable: forgets them.
   void CommitSealed();

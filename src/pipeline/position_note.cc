@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::string_view kOurs = "mr";
 constexpr std::string_view kVersion1 = "mr1:";
+constexpr std::string_view kVersion2 = "mr2:";
 constexpr std::string_view kDigits =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 constexpr std::uint8_t kNoDigit = 0xFF;
@@ -111,9 +112,10 @@ std::size_t VarintBytes(std::uint64_t number) {
   return bytes;
 }
 
-std::string EncodeNote(Offset position, std::span<const OffsetRange> done) {
-  if (done.empty()) return {};
+std::string EncodeNote(Offset position, std::span<const OffsetRange> done, std::int64_t events) {
+  if (done.empty() && events == 0) return {};
   std::string varints;
+  if (events > 0) PutVarint(static_cast<std::uint64_t>(events), &varints);
   PutVarint(static_cast<std::uint64_t>(position.value()), &varints);
   std::int64_t end = position.value();
   for (const OffsetRange& range : done) {
@@ -124,21 +126,26 @@ std::string EncodeNote(Offset position, std::span<const OffsetRange> done) {
     PutVarint(static_cast<std::uint64_t>(range.end.value() - range.first.value()), &varints);
     end = range.end.value();
   }
-  return ToBase64(varints, kVersion1);
+  return ToBase64(varints, events > 0 ? kVersion2 : kVersion1);
 }
 
-Result<std::vector<OffsetRange>> DecodeNote(Offset position, std::string_view note) {
+Result<std::vector<OffsetRange>> DecodeNote(Offset position, std::string_view note,
+                                            std::int64_t* events) {
   std::vector<OffsetRange> done;
+  if (events != nullptr) *events = 0;
   if (!note.starts_with(kOurs)) return done;
   std::string bytes;
-  if (note.size() > kMaxNoteBytes || !note.starts_with(kVersion1) ||
+  const bool has_events = note.starts_with(kVersion2);
+  if (note.size() > kMaxNoteBytes || (!has_events && !note.starts_with(kVersion1)) ||
       !FromBase64(note.substr(kVersion1.size()), &bytes)) {
     return Damaged(position, note);
   }
   VarintReader varints(bytes);
+  std::int64_t seen = 0;
   std::int64_t end = 0;
-  if (!varints.Read(&end)) return Damaged(position, note);
+  if ((has_events && !varints.Read(&seen)) || !varints.Read(&end)) return Damaged(position, note);
   if (end != position.value()) return done;
+  if (events != nullptr) *events = seen;
   while (!varints.empty()) {
     std::int64_t gap = 0;
     std::int64_t count = 0;

@@ -7,12 +7,15 @@
 //
 // Version 1: "mr1:" and, in base64url without padding (RFC 4648), LEB128 varints: the position, and
 // for each range how many offsets lie between it and what is before it (the first: the position),
-// and how many it has. Nothing done beyond the position: an empty text.
+// and how many it has. Version 2: "mr2:" and the same behind one more number, how far the committer
+// had come in the model events (pipeline/model_progress.h). Neither events nor anything done beyond
+// the position: an empty text.
 //
 // Pure.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,8 +35,8 @@ struct OffsetRange {
 
 // Brokers refuse longer ones (offset.metadata.max.bytes, 4096 unless changed).
 inline constexpr std::size_t kMaxNoteBytes = 4096;
-// What fits of varints: three quarters of the rest behind "mr1:", and the longest position.
-inline constexpr std::size_t kMaxNoteVarintBytes = (kMaxNoteBytes - 4) / 4 * 3 - 10;
+// What fits of varints: three quarters of the rest behind "mr1:", besides position and events.
+inline constexpr std::size_t kMaxNoteVarintBytes = (kMaxNoteBytes - 4) / 4 * 3 - 20;
 
 // What of a partition is committed: everything below `position`, and `beyond` it the ranges of its
 // note.
@@ -46,11 +49,13 @@ struct CommittedSet {
 std::size_t VarintBytes(std::uint64_t number);
 
 // `done`: ascending, apart from each other, none empty, none below `position`.
-std::string EncodeNote(Offset position, std::span<const OffsetRange> done);
+// `events`: not negative; 0 for a worker whose models no events lead.
+std::string EncodeNote(Offset position, std::span<const OffsetRange> done, std::int64_t events = 0);
 
 // The ranges of a note that was kept beside `position`. None for a text that is not ours, or that
 // was written for another position: it says nothing about this one. kCorruption for one that is
-// damaged, or of a later version.
-Result<std::vector<OffsetRange>> DecodeNote(Offset position, std::string_view note);
+// damaged, or of a later version. `events`, unless null, becomes that of the note, or 0.
+Result<std::vector<OffsetRange>> DecodeNote(Offset position, std::string_view note,
+                                            std::int64_t* events = nullptr);
 
 }  // namespace millrace

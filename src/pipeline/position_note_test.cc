@@ -25,6 +25,20 @@ TEST(PositionNote, Version1ReadsAsItAlwaysDid) {
   EXPECT_EQ(*done, ranges);
 }
 
+TEST(PositionNote, Version2HasTheModelEventsAndReadsAsItAlwaysDid) {
+  const std::vector<OffsetRange> ranges = {Range(1001, 1003), Range(1200, 1201)};
+  EXPECT_EQ(EncodeNote(Offset(1000), ranges, 300), "mr2:rALoBwECxQEB");
+  std::int64_t events = -1;
+  EXPECT_EQ(DecodeNote(Offset(1000), "mr2:rALoBwECxQEB", &events).value(), ranges);
+  EXPECT_EQ(events, 300);
+  EXPECT_TRUE(DecodeNote(Offset(7), EncodeNote(Offset(7), {}, 1), &events)->empty());
+  EXPECT_EQ(events, 1);
+  EXPECT_TRUE(DecodeNote(Offset(8), EncodeNote(Offset(7), {}, 1), &events)->empty());
+  EXPECT_EQ(events, 0) << "of another position";
+  ASSERT_TRUE(DecodeNote(Offset(1000), "mr1:6AcBAsUBAQ", &events).ok());
+  EXPECT_EQ(events, 0);
+}
+
 TEST(PositionNote, RandomRangesReadBack) {
   const std::uint64_t seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -43,9 +57,14 @@ TEST(PositionNote, RandomRangesReadBack) {
       end = first + step();
       ranges.push_back(Range(first, end));
     }
-    const auto done = DecodeNote(Offset(position), EncodeNote(Offset(position), ranges));
+    const std::int64_t events =
+        random() % 2 == 0 ? 0 : static_cast<std::int64_t>(random() >> (1 + random() % 62));
+    std::int64_t read = -1;
+    const auto done =
+        DecodeNote(Offset(position), EncodeNote(Offset(position), ranges, events), &read);
     ASSERT_TRUE(done.ok()) << done.status().message();
     ASSERT_EQ(*done, ranges);
+    ASSERT_EQ(read, events);
   }
 }
 
@@ -57,12 +76,13 @@ TEST(PositionNote, SaysNothingAboutAnotherPositionAndIgnoresWhatIsNotOurs) {
 
 TEST(PositionNote, DamageAndLaterVersionsAreErrorsAndNoRanges) {
   const std::string good = EncodeNote(Offset(5), std::vector{Range(8, 9), Range(300, 100'000)});
-  for (const std::string& bad : {std::string("mr2:AAAA"), std::string("mr1"), std::string("mr1:"),
-                                 std::string("mr1:*"), good.substr(0, good.size() - 1), good + "AA",
-                                 good + "\n", "mr1:" + std::string(kMaxNoteBytes, 'A')}) {
+  for (const std::string& bad :
+       {std::string("mr3:AAAA"), std::string("mr2:BQ"), std::string("mr1"), std::string("mr1:"),
+        std::string("mr1:*"), good.substr(0, good.size() - 1), good + "AA", good + "\n",
+        "mr1:" + std::string(kMaxNoteBytes, 'A')}) {
     EXPECT_FALSE(DecodeNote(Offset(5), bad).ok()) << bad;
   }
-  EXPECT_EQ(DecodeNote(Offset(5), "mr2:AAAA").status().code(), StatusCode::kCorruption);
+  EXPECT_EQ(DecodeNote(Offset(5), "mr3:AAAA").status().code(), StatusCode::kCorruption);
 }
 
 // Whatever the text, no crash, and ranges that ascend.
@@ -74,7 +94,8 @@ TEST(PositionNote, AnyTextIsReadOrRefused) {
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   std::size_t read = 0;
   for (int round = 0; round < 100'000; ++round) {
-    std::string text = "mr1:BQ";  // The first digits of position 5, as a rule.
+    // The first digits of position 5, as a rule; after the events, with them.
+    std::string text = random() % 2 == 0 ? "mr1:BQ" : "mr2:AQUB";
     for (auto left = random() % 24; left > 0; --left) text += kDigits[random() % 64];
     const auto done = DecodeNote(Offset(5), text);
     if (!done.ok()) continue;

@@ -26,6 +26,12 @@ Result<ServedModel*> ServingSet::Add(ModelToServe model) {
   return &table_.Add(std::move(served));
 }
 
+std::uint64_t ServingSet::SetRoute(const std::string& model_id, ModelRoute route) {
+  const std::uint64_t number = table_.SetRoute(model_id, std::move(route));
+  if (wake_intake_) wake_intake_();
+  return number;
+}
+
 bool ServingSet::Unused(const ServedModel& model) const {
   // In this order: once the intake has let go of it, idle stays true.
   return table_.RoutesTaken() && queue_.idle(model.slot);

@@ -9,9 +9,13 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
+
 #include "pipeline/dispatch_queue.h"
 #include "pipeline/model_table.h"
 #include "pipeline/probe.h"
@@ -24,15 +28,20 @@ class ServingSet {
     std::size_t executors = 1;
     bool journal = false;  // Runs are noted in a crash journal.
   };
-  ServingSet(const Options& options, ModelTable& table, DispatchQueue& queue, Probe& probe)
-      : options_(options), table_(table), queue_(queue), probe_(probe) {}
+  // `wake_intake`: has it take in changed routes soon; empty: it does when it does. Any thread.
+  ServingSet(const Options& options, ModelTable& table, DispatchQueue& queue, Probe& probe,
+             std::function<void()> wake_intake = {})
+      : options_(options),
+        table_(table),
+        queue_(queue),
+        probe_(probe),
+        wake_intake_(std::move(wake_intake)) {}
 
   // kResourceExhausted when ModelTable::kMaxVersions are in. Slow.
   Result<ServedModel*> Add(ModelToServe model);
-  void SetRoute(const std::string& model_id, ModelRoute route) {
-    table_.SetRoute(model_id, std::move(route));
-  }
-  void DropRoute(const std::string& model_id) { table_.DropRoute(model_id); }
+  // As ModelTable's.
+  std::uint64_t SetRoute(const std::string& model_id, ModelRoute route);
+  bool Taken(std::uint64_t number) const { return table_.Taken(number); }
   // When a request came for it last; the epoch: none did.
   MonoTime LastUsed(const ServedModel& model) const { return queue_.last_arrival(model.slot); }
   // None of its requests waits or runs at this moment.
@@ -49,6 +58,7 @@ class ServingSet {
   ModelTable& table_;
   DispatchQueue& queue_;
   Probe& probe_;
+  const std::function<void()> wake_intake_;
   std::size_t count_ = 0;
 };
 

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/thread_name.h"
 #include "codec/result_difference.h"
+#include "runtime/gather.h"
 
 namespace millrace {
 namespace {
@@ -114,14 +114,14 @@ void Shadow::Run() {
     if (rows_.empty()) continue;
     const std::string model_id = rows_.front().model_id;
     const auto version = versions_.find(model_id);
-    std::vector<ShadowRow> batch = TakeBatch(lock);
+    std::vector<ShadowRow> batch = TakeBatch();
     lock.unlock();
     if (version != versions_.end()) RunRows(version->second, batch);
     lock.lock();
   }
 }
 
-std::vector<ShadowRow> Shadow::TakeBatch(std::unique_lock<std::mutex>&) {
+std::vector<ShadowRow> Shadow::TakeBatch() {
   const std::string model_id = rows_.front().model_id;
   const auto version = versions_.find(model_id);
   const std::size_t most =
@@ -162,22 +162,10 @@ Status Shadow::RunOne(Version& version, const DecodedRow& decoded) {
     if (!runner.ok()) return runner.status();
     version.runner = std::move(runner).value();
   }
-  Runner& runner = *version.runner;
-  const RowLayout& layout = version.model->row_layout();
   const auto* const row = reinterpret_cast<const std::byte*>(decoded.input.data());
-  for (std::size_t i = 0; i < layout.inputs.size(); ++i) {
-    const InputLayout& input = layout.inputs[i];
-    if (!input.dynamic) {
-      std::memcpy(runner.Input(i), row + input.offset, input.bytes);
-      continue;
-    }
-    RowTensor tensor;
-    std::memcpy(&tensor, row + input.offset, sizeof tensor);
-    MILLRACE_RETURN_IF_ERROR(
-        runner.SetRowShape(i, std::span(tensor.shape, input.row_shape.size()), 1));
-    std::memcpy(runner.Input(i), tensor.data, tensor.elements * ElementBytes(input.type));
-  }
-  return runner.Run(1);
+  MILLRACE_RETURN_IF_ERROR(GatherRows(
+      version.model->row_layout(), 1, [row](std::size_t) { return row; }, *version.runner));
+  return version.runner->Run(1);
 }
 
 void Shadow::RunRows(Version& version, std::vector<ShadowRow>& rows) {

@@ -84,7 +84,7 @@ class Shadow {
 
   void Run();
   // Rows of one model, at most as many as one run takes.
-  std::vector<ShadowRow> TakeBatch(std::unique_lock<std::mutex>& lock);
+  std::vector<ShadowRow> TakeBatch();  // REQUIRES: mutex_ is held, and there are rows.
   void RunRows(Version& version, std::vector<ShadowRow>& rows);
   bool Decode(const ModelToServe& model, ShadowRow& row, DecodedRow* decoded);
   Status RunOne(Version& version, const DecodedRow& decoded);

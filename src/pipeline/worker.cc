@@ -86,10 +86,14 @@ Worker::Worker(const WorkerOptions& options, const Clock& clock, MetricRegistry&
       queue_(clock, static_cast<std::size_t>(options.fairness.max_queue_rows),
              options.fairness.default_weight, options.retry),
       ledger_(Resolved(options.delivery, log_), clock, chunks_,
-              {&blocks_, options.memory.in_flight_bytes}),
+              {&blocks_, options.memory.in_flight_bytes},
+              seeker == nullptr ? nullptr : &seeker->progress()),
       serving_(
           {static_cast<std::size_t>(ExecutorThreads(options.executor)), options.journal != nullptr},
-          models_, queue_, probe_),
+          models_, queue_, probe_,
+          [this] {
+            if (state() == WorkerState::kReady) log_.source->Wake();
+          }),
       parts_{clock,
              options.group,
              options.topics.requests,

@@ -76,6 +76,11 @@ class Producer {
   virtual Status Append(const std::string& topic, std::span<const ProducerRecord> records) = 0;
 };
 
+enum class ReadPace : std::uint8_t {
+  kScan,    // To an end that is known, which is noticed as soon as it is reached.
+  kFollow,  // Whatever comes, for as long as it takes: asks seldom, and hears of records at once.
+};
+
 // Reads committed records of chosen partitions from chosen offsets, outside any group.
 class Reader {
  public:
@@ -142,7 +147,8 @@ class Log {
   static constexpr Millis kAppendPatience{60'000};
   virtual Result<std::unique_ptr<Producer>> NewProducer(Millis patience) = 0;
   Result<std::unique_ptr<Producer>> NewProducer() { return NewProducer(kAppendPatience); }
-  virtual Result<std::unique_ptr<Reader>> NewReader() = 0;
+  virtual Result<std::unique_ptr<Reader>> NewReader(ReadPace pace) = 0;
+  Result<std::unique_ptr<Reader>> NewReader() { return NewReader(ReadPace::kScan); }
   // Joins `group` as a worker. kAlreadyExists with a message that names the other worker when the
   // log allows one worker a group and there is one. kUnavailable: the log is away, try again.
   // kNotFound with all of the topics that are missing.

@@ -67,7 +67,8 @@ class Source {
   // Records of a partition come in offset order, each once per epoch.
   virtual Status Poll(const PollLimits& limits, RecordBatch* batch) = 0;
 
-  // Stops or resumes handing out records of one partition. Prefetched ones are kept.
+  // Stops or resumes handing out records of one partition. Prefetched ones are kept. From inside
+  // OnAssigned as well: then none was handed out before.
   virtual void HoldDispatch(PartitionSlot slot, bool hold) = 0;
 
   // Ends a Poll that waits, now or the next one. Any thread.

@@ -5,7 +5,8 @@ from confluent_kafka import Producer
 
 from publish import publish
 from test_records import Sender, answer_all
-from workload import SHORT_SESSION, Progress, settled, verdict, verify, wait_until
+from waiting import wait_until
+from workload import SHORT_SESSION, Progress, settled, verdict, verify
 
 
 @pytest.mark.parametrize("last", ["commit", "abort"])

@@ -11,8 +11,9 @@ import pytest
 from cluster import ROOT, KafkaCluster
 from publish import first_is_slow, publish
 from test_outages import set_topic
+from waiting import wait_until
 from workload import (EAGER, GROWING_UNITS, SMALL_UNITS, Progress, assigned, verdict, verify,
-                      wait_outcomes, wait_until)
+                      wait_outcomes)
 
 COUNT = 3_000
 CRASHED = 86

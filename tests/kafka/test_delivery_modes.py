@@ -11,8 +11,9 @@ import pytest
 from judge import judge
 from publish import expected_output, publish
 from test_outages import set_topic
+from waiting import wait_until
 from workload import (EAGER, SHORT_SESSION, SMALL_UNITS, Load, Progress, assigned, dice, events,
-                      outcomes, wait_event, wait_outcomes, wait_until)
+                      outcomes, wait_event, wait_outcomes)
 
 CRASHED = 86
 SETTINGS = [*SHORT_SESSION, *SMALL_UNITS, *EAGER]

@@ -15,7 +15,8 @@ import pytest
 
 from judge import committed_offsets, end_offsets, judge, open_partitions, rows
 from publish import _Sink, encode, expected_output, key_of, publish, request
-from workload import Progress, dice, verify, wait_until
+from waiting import wait_until
+from workload import Progress, dice, verify
 
 LETTERS = int(os.environ.get("MILLRACE_DLQ_LETTERS", "20000"))
 POISONED = 60

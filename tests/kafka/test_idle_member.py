@@ -4,7 +4,8 @@ import collections
 import time
 
 from publish import publish
-from workload import SHORT_SESSION, outcomes, wait_until
+from waiting import wait_until
+from workload import SHORT_SESSION, outcomes
 
 SECONDS = 6
 # Of the group, of the transactions, one that asks about topics and offsets, and two that read model

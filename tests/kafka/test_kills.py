@@ -5,9 +5,10 @@ import time
 
 import pytest
 
+from waiting import wait_until
 from workload import (EAGER, GROWING_UNITS, PROTOCOLS, SHORT_SESSION, SMALL_UNITS, Load, Progress,
                       assigned, dice, events, outcomes, settled, verdict, verify, wait_event,
-                      wait_outcomes, wait_until)
+                      wait_outcomes)
 
 KILLS = 10
 POISON_EVERY = 199

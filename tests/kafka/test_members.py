@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from judge import rows
-from workload import (PROTOCOLS, SHORT_SESSION, Load, Progress, assigned, events, outcomes, settled,
-                      verdict, verify, wait_outcomes, wait_until)
+from waiting import wait_until
+from workload import (PROTOCOLS, SHORT_SESSION, Load, Progress, assigned, events, outcomes,
+                      settled, verdict, verify, wait_outcomes)
 
 PARTITIONS = 6
 # As many keys as fill every partition.

@@ -7,8 +7,9 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from publish import publish
+from waiting import wait_until
 from workload import (EAGER, SHORT_SESSION, SMALL_UNITS, Load, Progress, dice, events, outcomes,
-                      settled, verdict, wait_event, wait_outcomes, wait_until)
+                      settled, verdict, wait_event, wait_outcomes)
 
 READY_AGAIN = 60.0
 

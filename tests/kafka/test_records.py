@@ -1,6 +1,7 @@
 """What lies in the topics: poisons, giants, what was aborted; and what kcat prints of an outcome.
 """
 
+import hashlib
 import json
 import subprocess
 
@@ -52,7 +53,7 @@ def kcat(cluster, topic):
     return record, dict(zip(names, values))
 
 
-def test_kcat_prints_a_result(kafka, topics, serve):
+def test_kcat_prints_a_result(kafka, topics, serve, models):
     body = request(7, metadata={"note": "kept"})
     Sender(kafka).send(topics.requests, encode(body), key_of(body), 2, [
         ("model_id", b"linear"), ("traceparent", b"00-1-2-01"), ("colour", b"blue")])
@@ -66,9 +67,12 @@ def test_kcat_prints_a_result(kafka, topics, serve):
     value = json.loads(record["payload"])
     assert value.pop("inferred_at").endswith("Z") and value.pop("latency_ms") >= 0
     value.pop("enqueued_at", None)
+    model = models / "linear" / "1" / "model.onnx"
     assert value == {"request_id": "r-7", "tenant_id": "tenant-0", "model_id": "linear",
-                     "model_version": "1", "status": "ok", "output": expected_output(body),
-                     "batch_size": 1, "metadata": {"note": "kept"}}
+                     "model_version": "1",
+                     "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+                     "status": "ok", "output": expected_output(body), "batch_size": 1,
+                     "metadata": {"note": "kept"}}
 
 
 def test_kcat_prints_a_dead_letter(kafka, topics, serve):

@@ -4,7 +4,8 @@ partition over goes on from both, the position and its note."""
 import pytest
 
 from publish import SLOW_SECONDS, first_is_slow, publish
-from workload import PROTOCOLS, Progress, assigned, outcomes, settled, verdict, verify, wait_until
+from waiting import wait_until
+from workload import PROTOCOLS, Progress, assigned, outcomes, settled, verdict, verify
 
 COUNT = 3_000
 

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from publish import CRASH, CRASH_VALUE, publish, request
+from waiting import wait_until
 from workload import (SHORT_SESSION, Load, Progress, assigned, events, metric, outcomes, settled,
-                      verdict, verify, wait_event, wait_outcomes, wait_until)
+                      verdict, verify, wait_event, wait_outcomes)
 
 COUNT = 4_000
 CRASHING = {1000, 1001, 3333}

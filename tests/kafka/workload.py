@@ -8,12 +8,12 @@ import json
 import random
 import re
 import threading
-import time
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from judge import judge
 from publish import expected_output, publish
+from waiting import wait_until
 
 # A member that dies is missed soon, and its transaction ends before that.
 SHORT_SESSION = ["-X", "session.timeout.ms=2500", "-X", "heartbeat.interval.ms=500",
@@ -40,17 +40,6 @@ def dice():
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     return random.Random(seed)
-
-
-def wait_until(condition, timeout=60.0, every=0.05, what="the condition"):
-    """The first true value of condition()."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(every)
-    raise AssertionError(f"{what} did not come true within {timeout:.0f} s")
 
 
 def metric(worker, name):

@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import time
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 SLOW_SECONDS = 5
@@ -61,16 +60,6 @@ def pending(run_millrace, data, group="millrace"):
     (requests,) = [t for t in json.loads(done.stdout) if t["topic"] == "inference.requests"]
     return sum(p["end"] - (p["start"] if p.get("committed") is None else p["committed"])
                for p in requests["partitions"])
-
-
-def wait_until(condition, timeout=60.0, every=0.1, what="the condition"):
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(every)
-    raise AssertionError(f"{what} did not come true within {timeout:.0f} s")
 
 
 def results(run_millrace, data, *args):

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from helpers import (SLOW_SECONDS, expected_output, lines, outcomes, pending, request, results,
-                     slow_repository, verify, wait_until)
+                     slow_repository, verify)
+from waiting import wait_until
 
 COUNT = 3_000
 POLL = 1_024  # Records that are claimed at a time, at most.

@@ -1,7 +1,8 @@
 """One tenant's backlog keeps no other tenant of its partition waiting, and exactly-once holds."""
 
 import pytest
-from helpers import lines, pending, request, results, verify, wait_until
+from helpers import lines, pending, request, results, verify
+from waiting import wait_until
 
 NOISE, LIGHT = 1_500, 20
 

@@ -5,7 +5,8 @@ import pathlib
 import re
 
 import pytest
-from helpers import lines, pending, request, wait_until
+from helpers import lines, pending, request
+from waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,8 @@ import subprocess
 import time
 
 import pytest
-from helpers import lines, pending, request, verify, wait_until
+from helpers import lines, pending, request, verify
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 REQUESTS, RESULTS, DLQ = "inference.requests", "inference.results", "inference.dlq"

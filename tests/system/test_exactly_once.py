@@ -10,7 +10,8 @@ import time
 
 import pytest
 from helpers import (dead_letters, expected_output, lines, outcomes, pending, request, results,
-                     verify, wait_until)
+                     verify)
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 KILL_REQUESTS = 100_000

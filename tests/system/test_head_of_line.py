@@ -6,7 +6,8 @@ import time
 
 import pytest
 from helpers import (SLOW_SECONDS, expected_output, lines, outcomes, pending, request, results,
-                     slow_repository, verify, wait_until)
+                     slow_repository, verify)
+from waiting import wait_until
 
 FAST = 2_000
 

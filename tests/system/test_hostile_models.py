@@ -7,10 +7,10 @@ import shutil
 import time
 
 import pytest
-from helpers import (dead_letters, expected_output, lines, outcomes, request, results, verify,
-                     wait_until)
+from helpers import dead_letters, expected_output, lines, outcomes, request, results, verify
 from hostile_models import HOSTILE, LINEAR, matches, write_hostile
 from model_zoo import ZOO, write_zoo
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 # Enough for every model that is one, and soon over for those that take without end.

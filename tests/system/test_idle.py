@@ -5,7 +5,8 @@ import re
 import shutil
 import time
 
-from helpers import LINEAR, MODELS, lines, outcomes, request, wait_until
+from helpers import LINEAR, MODELS, lines, outcomes, request
+from waiting import wait_until
 
 ARCHITECTURE = pathlib.Path(__file__).resolve().parent.parent.parent / "ARCHITECTURE.md"
 SECONDS = 6

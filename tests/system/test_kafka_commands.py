@@ -13,7 +13,8 @@ import time
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from helpers import lines, request, wait_until
+from helpers import lines, request
+from waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "kafka"))

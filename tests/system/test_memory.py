@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from helpers import lines, pending, request, verify, wait_until
+from helpers import lines, pending, request, verify
+from waiting import wait_until
 
 MIB = 1 << 20
 PARTS = {"in_flight", "kept_requests", "kept_outcomes", "caches", "headroom"}

@@ -6,10 +6,10 @@ import json
 import pathlib
 import shutil
 import threading
-import time
 
 import pytest
-from helpers import dead_letters, lines, outcomes, results, verify, wait_until
+from helpers import dead_letters, lines, outcomes, results, verify
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 # linear:1 answers x . [1, 2, 3, 4], linear:2 the same and 1000 more.
@@ -283,24 +283,6 @@ def test_the_commands_say_what_is_wrong(run_millrace, tell, models, log):
                        (("status", "nobody"), "nobody")):
         failed = tell(*args, check=False)
         assert failed.returncode != 0 and word in failed.stderr, (args, failed.stderr)
-
-
-def test_swap_after_swap_keeps_no_memory(
-        run_millrace, log, serve, tell, status, models):
-    """The other half of this, under load on Kafka, is in tests/kafka."""
-    swaps = 60
-    with serve() as running:
-        resident = []
-        for i in range(swaps):
-            version = "2" if i % 2 == 0 else "1"
-            tell("promote", "linear", version, "--models", models, "--wait", "30s")
-            if i % 10 == 9:
-                time.sleep(0.2)
-                resident.append(running.metrics()["process_resident_memory_bytes"])
-        assert len([line for line in running.log.read_text().splitlines()
-                    if "model_unloaded" in line]) >= swaps - 1
-        assert resident[-1] - resident[0] < 20 * 2**20, resident
-        assert running.stop() == 0
 
 
 def test_verify_holds_files_against_what_events_want(run_millrace, log, tell, models):

@@ -6,8 +6,8 @@ import shutil
 import urllib.request
 
 import pytest
-from helpers import (dead_letters, expected_output, lines, outcomes, request, results, verify,
-                     wait_until)
+from helpers import dead_letters, expected_output, lines, outcomes, request, results, verify
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 

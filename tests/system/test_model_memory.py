@@ -4,9 +4,9 @@ import random
 import shutil
 import time
 
-from helpers import (LINEAR, MODELS, dead_letters, lines, outcomes, request, results, verify,
-                     wait_until)
+from helpers import LINEAR, MODELS, dead_letters, lines, outcomes, request, results, verify
 from test_memory import resident_mib
+from waiting import wait_until
 
 OUTER = "outer"  # The square of the sum of a row, by way of every product of two of its numbers.
 

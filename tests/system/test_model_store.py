@@ -19,8 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from helpers import wait_until
 from http_store import HttpStore, entries
+from waiting import wait_until
 
 MODEL = "/fraud/3/model.onnx"
 SIZE = 1_000_000

@@ -10,8 +10,8 @@ import urllib.request
 import boto3
 import pytest
 from surroundings import free_port
-from helpers import wait_until
 from http_store import CuttingProxy, HttpStore, entries
+from waiting import wait_until
 
 KEY = "models/fraud v3/a+b=ü/model.onnx"
 SIZE = 700_000

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
-from helpers import dead_letters, lines, outcomes, results, verify, wait_until
+from helpers import dead_letters, lines, outcomes, results, verify
 from model_zoo import ZOO, write_zoo
+from waiting import wait_until
 
 ROWS = 60
 SEED = 20261121

@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers import dead_letters, lines, outcomes, results, verify, wait_until
+from helpers import dead_letters, lines, outcomes, results, verify
 from model_zoo import (COLORS, boosted_regressor, converted, floats, logistic_words, sentence,
                        sentence_row, training_rows)
 from sklearn.ensemble import RandomForestClassifier
+from waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = 40

@@ -11,7 +11,8 @@ import struct
 import subprocess
 
 import pytest
-from helpers import lines, pending, request, verify, wait_until
+from helpers import lines, pending, request, verify
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 COUNT = 400

@@ -11,7 +11,8 @@ import random
 import shutil
 
 import pytest
-from helpers import LINEAR, MODELS, lines, outcomes, results, wait_until
+from helpers import LINEAR, MODELS, lines, outcomes, results
+from waiting import wait_until
 
 DEMO = pathlib.Path(__file__).resolve().parent.parent.parent / "examples" / "demo" / "models"
 PROVIDERS = ["cuda", "tensorrt"]

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 
 import pytest
-from helpers import outcomes, wait_until
+from helpers import outcomes
+from waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOUR = pathlib.Path("/tmp/millrace-tour")

@@ -10,8 +10,8 @@ import subprocess
 import time
 
 import pytest
-from helpers import (dead_letters, expected_output, lines, pending, request, results, verify,
-                     wait_until)
+from helpers import dead_letters, expected_output, lines, pending, request, results, verify
+from waiting import wait_until
 
 LINEAR = pathlib.Path(__file__).resolve().parent.parent / "models" / "linear"
 CRASH = -13  # A row that begins with it ends the process.

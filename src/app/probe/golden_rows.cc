@@ -17,6 +17,7 @@
 #include "codec/request_decoder.h"
 #include "codec/string_scratch.h"
 #include "models/onnx_scan.h"
+#include "runtime/gather.h"
 #include "types/element_type.h"
 
 namespace millrace {
@@ -122,18 +123,8 @@ Status GoldenRun::RunInputs(const json& golden) {
   std::optional<Failure> failure = decoder_.Begin(record, scratch, &decoded);
   if (!failure) failure = decoder_.Finish(record, layout, scratch, &decoded, bytes);
   if (failure) return Wrong(std::move(failure->detail));
-  for (std::size_t i = 0; i < layout.inputs.size(); ++i) {
-    const InputLayout& input = layout.inputs[i];
-    if (!input.dynamic) {
-      std::memcpy(runner_.Input(i), bytes + input.offset, input.bytes);
-      continue;
-    }
-    RowTensor tensor;
-    std::memcpy(&tensor, bytes + input.offset, sizeof tensor);
-    MILLRACE_RETURN_IF_ERROR(
-        runner_.SetRowShape(i, std::span(tensor.shape, input.row_shape.size()), 1));
-    std::memcpy(runner_.Input(i), tensor.data, tensor.elements * ElementBytes(input.type));
-  }
+  MILLRACE_RETURN_IF_ERROR(GatherRows(
+      layout, 1, [bytes](std::size_t) { return bytes; }, runner_));
   // Here, for strings borrow from the record and the scratch.
   return runner_.Run(1);
 }

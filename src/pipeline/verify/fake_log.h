@@ -91,7 +91,7 @@ class FakeLog final : public Log {
   Result<std::unique_ptr<Producer>> NewProducer(Millis) override {
     return std::unique_ptr<Producer>(std::make_unique<FakeProducer>(this));
   }
-  Result<std::unique_ptr<Reader>> NewReader() override {
+  Result<std::unique_ptr<Reader>> NewReader(ReadPace) override {
     return std::unique_ptr<Reader>(std::make_unique<FakeReader>(this));
   }
   Result<std::vector<OpenTransaction>> OpenTransactions(const std::vector<std::string>&) override {

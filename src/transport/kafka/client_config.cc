@@ -120,9 +120,8 @@ constexpr std::array<std::pair<const char*, const char*>, 6> kConsumer = {{
 
 constexpr std::array<std::pair<const char*, const char*>, 4> kReader = {{
     {"auto.offset.reset", "earliest"},
-    // The end of a partition is known when a fetch comes back empty: what a scan waits for. But
-    // whoever follows the model events with such a reader asks again for ever.
-    {"fetch.wait.max.ms", "50"},
+    // The end of a partition is known when a fetch comes back empty: what a scan waits for.
+    {"fetch.wait.max.ms", "10"},
     {"queued.max.messages.kbytes", "32768"},
     {"fetch.queue.backoff.ms", "5"},
 }};
@@ -178,6 +177,10 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
     case ClientRole::kReader:
       Put(kReader, properties);
       return;
+    case ClientRole::kFollower:
+      Put(kReader, properties);
+      (*properties)["fetch.wait.max.ms"] = "500";
+      return;
     case ClientRole::kTransactionalProducer:
       Put(kProducer, properties);
       PutWriteQueue(spec.memory, properties);
@@ -208,7 +211,8 @@ void PutDecided(const KafkaOptions& options, const ClientSpec& spec,
   const bool producer = spec.role == ClientRole::kProducer ||
                         spec.role == ClientRole::kPatientProducer ||
                         spec.role == ClientRole::kTransactionalProducer;
-  const bool reader = spec.role == ClientRole::kReader || spec.role == ClientRole::kGroupConsumer;
+  const bool reader = spec.role == ClientRole::kReader || spec.role == ClientRole::kFollower ||
+                      spec.role == ClientRole::kGroupConsumer;
   const auto put = [&](std::string_view name) {
     const Decided& decided = *FindDecided(name);
     const std::string key(name);

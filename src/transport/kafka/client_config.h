@@ -25,6 +25,7 @@ enum class ClientRole {
   kProducer,
   kPatientProducer,  // Its records wait for the cluster for as long as it takes.
   kReader,
+  kFollower,  // A reader that is there for long, of little.
   kAdmin,
 };
 

@@ -91,6 +91,12 @@ TEST(ClientConfigTest, BrokerAssignsWhenItsProtocolIsAskedFor) {
   EXPECT_FALSE(properties.contains("heartbeat.interval.ms"));
 }
 
+TEST(ClientConfigTest, WhoFollowsAsksSeldomUnlessTheUserSaysOtherwise) {
+  EXPECT_EQ(Of(ClientRole::kFollower, KafkaOptions()).at("fetch.wait.max.ms"), "500");
+  EXPECT_EQ(Of(ClientRole::kFollower, KafkaOptions()).at("enable.auto.commit"), "false");
+  EXPECT_EQ(Of(ClientRole::kFollower, With("fetch.wait.max.ms", "7")).at("fetch.wait.max.ms"), "7");
+}
+
 TEST(ClientConfigTest, SupervisedWorkerIsTheSameMemberAgainUnlessTheUserHasNamedIt) {
   KafkaOptions options;
   options.supervised_member = "s-1";

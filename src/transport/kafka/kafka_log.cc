@@ -58,7 +58,10 @@ class KafkaLog final : public Log {
   Result<std::unique_ptr<Producer>> NewProducer(Millis patience) override {
     return kafka::NewProducer(options_, patience);
   }
-  Result<std::unique_ptr<Reader>> NewReader() override { return kafka::NewReader(options_); }
+  using Log::NewReader;
+  Result<std::unique_ptr<Reader>> NewReader(ReadPace pace) override {
+    return kafka::NewReader(options_, pace);
+  }
   Result<std::vector<OpenTransaction>> OpenTransactions(
       const std::vector<std::string>& topics) override {
     return admin_->OpenTransactions(topics);

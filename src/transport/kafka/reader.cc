@@ -22,9 +22,9 @@ class KafkaReader final : public Reader {
     queue_.Close();
   }
 
-  Status Open(const KafkaOptions& options) {
+  Status Open(const KafkaOptions& options, ReadPace pace) {
     ClientSpec spec;
-    spec.role = ClientRole::kReader;
+    spec.role = pace == ReadPace::kFollow ? ClientRole::kFollower : ClientRole::kReader;
     auto conf = BuildConf(options, spec, &events_);
     if (!conf.ok()) return conf.status();
     auto client = NewClient(RD_KAFKA_CONSUMER, std::move(*conf), events_);
@@ -134,9 +134,9 @@ class KafkaReader final : public Reader {
 
 }  // namespace
 
-Result<std::unique_ptr<Reader>> NewReader(const KafkaOptions& options) {
+Result<std::unique_ptr<Reader>> NewReader(const KafkaOptions& options, ReadPace pace) {
   auto reader = std::make_unique<KafkaReader>();
-  MILLRACE_RETURN_IF_ERROR(reader->Open(options));
+  MILLRACE_RETURN_IF_ERROR(reader->Open(options, pace));
   return std::unique_ptr<Reader>(std::move(reader));
 }
 

@@ -8,6 +8,6 @@
 
 namespace millrace::kafka {
 
-Result<std::unique_ptr<Reader>> NewReader(const KafkaOptions& options);
+Result<std::unique_ptr<Reader>> NewReader(const KafkaOptions& options, ReadPace pace);
 
 }  // namespace millrace::kafka

@@ -89,7 +89,10 @@ class LocalLog final : public Log {
     return local::NewProducer(context_);
   }
 
-  Result<std::unique_ptr<Reader>> NewReader() override { return local::NewReader(context_); }
+  using Log::NewReader;
+  Result<std::unique_ptr<Reader>> NewReader(ReadPace) override {
+    return local::NewReader(context_);
+  }
 
   Result<WorkerLog> OpenWorker(const WorkerLogOptions& options) override {
     if (options.mode == DeliveryMode::kAtLeastOnce) {

@@ -22,11 +22,12 @@ class HttpStore:
     stalls[path]    requests that send their headers and then nothing for this many seconds
     redirects[path] Location
     lengths[path]   what Content-Length says instead of the truth
+    gates[path]     a threading.Event before which there is no answer
     """
 
     def __init__(self, certificate=None):
         self.files, self.cuts, self.statuses, self.rates = {}, {}, {}, {}
-        self.stalls, self.redirects, self.lengths = {}, {}, {}
+        self.stalls, self.redirects, self.lengths, self.gates = {}, {}, {}, {}
         self.requests = []  # (method, path, {header in lower case: value}, body)
         self.posts = {}  # Answers to methods other than GET, by path.
         self.lock = threading.Lock()
@@ -91,6 +92,8 @@ class HttpStore:
         body = handler.rfile.read(int(headers.get("content-length", 0)))
         with self.lock:
             self.requests.append((handler.command, path, headers, body))
+        if path in self.gates:
+            self.gates[path].wait(60)
         status = self._next(self.statuses, path)
         if status:
             return self._plain(handler, *status)
