@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A steady load of one model, and version after version promoted while it runs.
 
-    python swaps_load.py BROKERS --prefix P --models DIR --model m --rate 800 --swaps 200
+    python swaps_load.py BROKERS --prefix P --models DIR --model m --load 0.8 --swaps 200
 
-Publishes `rate` requests a second on time (open loop), first --seconds without a swap, then
-while versions 1 and 2 take turns: each promotion waits until the worker has answered the one
-before. Notes when each result can be read by a read_committed consumer, holds every output against
+Finds how many requests a second the worker answers while they come faster than that, and publishes
+--load of it on time (open loop): --seconds without a swap, then while versions 1 and 2 take turns -
+each promotion waits until the worker has answered the one before - and --seconds without one again.
+Notes when each result can be read by a read_committed consumer, holds every output against
 ONNX Runtime in this process, and samples the worker's memory. Prints one JSON object.
 """
 
@@ -14,6 +15,7 @@ import collections
 import json
 import pathlib
 import random
+import sys
 import threading
 import time
 import urllib.request
@@ -23,7 +25,8 @@ import onnxruntime
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 LEAD = 1.0
-PATIENCE = 30.0
+PATIENCE = 60.0
+FLOOD_SECONDS = 12
 TENANTS = 40
 
 
@@ -69,6 +72,7 @@ class Load:
         self.args = args
         self.rng = np.random.default_rng(20261121)
         self.inputs = self.rng.random((512, features), dtype=np.float32).round(4)
+        self.rate = self.capacity = 0
         self.due, self.seen, self.version, self.output = [], {}, {}, {}
         self.failures = 0
         self.doubled = 0
@@ -109,13 +113,28 @@ class Load:
         state = self.state
         return state and state["state"] == "serving" and state["version"] == version
 
+    def find_rate(self):
+        """Requests a second that are answered while more are there than that."""
+        self.rate = self.args.flood
+        marks = []
+
+        def stop(seconds):
+            if seconds > FLOOD_SECONDS / 2 and not marks:
+                marks.append((time.monotonic(), len(self.seen)))
+            return seconds > FLOOD_SECONDS
+        _, end = self.publish(stop)
+        seconds, answered = time.monotonic() - marks[0][0], len(self.seen) - marks[0][1]
+        self.wait_answers(end)
+        self.capacity = answered / seconds
+        self.rate = self.capacity * self.args.load
+
     def publish(self, stop):
         """Publishes on time until stop(seconds since the start) says so; (first, end) numbers."""
         first = len(self.due)
         start = time.monotonic() + LEAD
         sent = 0
         while not stop(time.monotonic() - start):
-            due = start + sent / self.args.rate
+            due = start + sent / self.rate
             wait = due - time.monotonic()
             if wait > 0:
                 self.producer.poll(0)
@@ -167,8 +186,10 @@ def main():
     parser.add_argument("--models", required=True, type=pathlib.Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--admin", required=True)
-    parser.add_argument("--rate", type=float, required=True)
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--load", type=float, default=0.8, help="of the capacity")
+    parser.add_argument("--flood", type=float, default=1500,
+                        help="requests a second that are more than the worker can answer")
+    parser.add_argument("--seconds", type=float, default=45)
     parser.add_argument("--swaps", type=int, default=200)
     parser.add_argument("--every", type=float, default=0.25, help="seconds between two promotions")
     args = parser.parse_args()
@@ -177,11 +198,15 @@ def main():
                 for v in ("1", "2")}
     features = sessions["1"].get_inputs()[0].shape[1]
     load = Load(args, features)
-    load.wait_answers(load.publish(lambda s: s > 3)[1])  # Connections, the first transactions.
+    for _ in range(2):  # The first time for connections, the first transactions, the compiler.
+        load.find_rate()
+    print(f"capacity {load.capacity:.0f}/s; loading with {load.rate:.0f}/s", file=sys.stderr)
 
-    first, end = load.publish(lambda s: s > args.seconds)
-    load.wait_answers(end)
-    steady = load.waits(first, end)
+    def run_steady():
+        first, end = load.publish(lambda s: s > args.seconds)
+        load.wait_answers(end)
+        return load.waits(first, end)
+    before = run_steady()
 
     done, times, memory = threading.Event(), [], [resident(args.admin)]
     thread = threading.Thread(target=swapper, args=(load, done, times, memory), daemon=True)
@@ -189,6 +214,7 @@ def main():
     first, end = load.publish(lambda s: done.is_set() or not thread.is_alive())
     load.wait_answers(end)
     swapped = load.waits(first, end)
+    after = run_steady()
 
     answers = {v: s.run(None, {s.get_inputs()[0].name: load.inputs})[0]
                for v, s in sessions.items()}
@@ -196,11 +222,13 @@ def main():
     wrong = sum(not np.allclose(load.output[n], expected[n], rtol=1e-4, atol=1e-5)
                 for n in load.seen)
     print(json.dumps({
-        "rate": args.rate, "requests": len(load.due), "results": len(load.seen),
+        "capacity": load.capacity, "rate": load.rate,
+        "requests": len(load.due), "results": len(load.seen),
         "missing": len(load.due) - len(load.seen), "doubled": load.doubled,
         "dead_letters": load.failures, "wrong": wrong, "swaps": len(times),
         "by_version": dict(collections.Counter(load.version.values())),
-        "steady": percentiles(steady), "swapping": percentiles(swapped),
+        "steady_before": percentiles(before), "steady_after": percentiles(after),
+        "steady": percentiles(before + after), "swapping": percentiles(swapped),
         "swap_ms": percentiles(times) if times else None,
         "resident_mib": [round(b / 2**20, 1) for b in memory]}))
 

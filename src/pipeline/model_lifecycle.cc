@@ -16,6 +16,8 @@ namespace {
 // How often versions that leave are looked at: soon enough that their memory is free for the next.
 constexpr Millis kSweepEvery{20};
 constexpr Millis kIdleWait{1'000};
+// Loading is work, of which requests should notice little; a version may take its time to come.
+constexpr int kLowerWeight = 10;
 
 bool MayPass(StatusCode code) {
   return code == StatusCode::kUnavailable || code == StatusCode::kResourceExhausted ||
@@ -149,6 +151,7 @@ void ModelLifecycle::Start() {
   MILLRACE_CHECK(serving_ != nullptr && !thread_.joinable());
   thread_ = std::thread([this] {
     SetThreadName("mr-models");
+    SetThreadNice(kLowerWeight);
     Run();
   });
   feed_.Start();
