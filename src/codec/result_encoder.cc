@@ -105,7 +105,10 @@ void ResultEncoder::Impl::SetModel(const ModelRef& model, std::string_view statu
   AppendEscaped(model.model_id, &model_json);
   model_json += R"(","model_version":")";
   AppendEscaped(model.version, &model_json);
-  if (!model.sha256.empty()) model_json += R"(","model_sha256":")" + model.sha256;
+  if (!model.sha256.empty()) {
+    model_json += R"(","model_sha256":")";
+    model_json += model.sha256;
+  }
   fmt::format_to(std::back_inserter(model_json), R"(","status":"{}")", status);
   if (!outputs.empty()) {
     const bool is_flat = outputs.size() == 1 && !is_mapped;
