@@ -177,6 +177,7 @@ Result<ModelVersion> ModelLoader::FetchVersion(const std::string& model_id, cons
   version.provenance = std::move(manifest->provenance);
   version.outputs = std::move(manifest->outputs);
   version.threshold = manifest->threshold;
+  version.mask = std::move(manifest->mask);
   return version;
 }
 

@@ -440,6 +440,23 @@ std::optional<Failure> CheckSizes(const Record& record, const CodecLimits& limit
   return std::nullopt;
 }
 
+// Open dimensions that the model calls by one name are one in a row.
+std::optional<Failure> CheckTies(const RowLayout& layout, const std::byte* row) {
+  for (const RowLayout::Tie& tie : layout.ties) {
+    const InputLayout& input = layout.inputs[tie.input];
+    const InputLayout& other = layout.inputs[tie.as_input];
+    const std::int64_t has = TensorAt(row, input).shape[tie.dim];
+    const std::int64_t wants = TensorAt(row, other).shape[tie.as_dim];
+    if (has == wants) continue;
+    return Failure{FailureReason::kInvalidShape,
+                   fmt::format("inputs.{} has {} entries in dimension {}, expected {}: the model "
+                               "calls it {}, as it does dimension {} of inputs.{}",
+                               input.name, has, tie.dim + 1, wants, Excerpt(tie.name),
+                               tie.as_dim + 1, other.name)};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 struct RequestDecoder::Impl {
@@ -483,7 +500,9 @@ std::optional<Failure> RequestDecoder::Finish(const Record& record, const RowLay
     return (reader.*how)();
   };
   if (!read(&ValueReader::ReadPlain)) read(&ValueReader::ReadStrictly);
-  return state.json.TakeFailure();
+  auto failure = state.json.TakeFailure();
+  if (!failure && !layout.ties.empty()) failure = CheckTies(layout, row);
+  return failure;
 }
 
 }  // namespace millrace

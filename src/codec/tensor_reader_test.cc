@@ -151,6 +151,24 @@ TEST(TensorReaderTest, SaysWhichOfSeveralInputsIsWrongAndHow) {
             "'c' (shape [N])");
 }
 
+TEST(TensorReaderTest, DimensionsThatTheModelCallsByOneNameMustBeTheSame) {
+  const RowLayout layout =
+      RowLayoutOf({{"words", ElementType::kInt64, {kDynamicDim, kDynamicDim}, {}, {"N", "L"}},
+                   {"mask", ElementType::kInt64, {kDynamicDim, kDynamicDim}, {}, {"N", "L"}}});
+  TestRequest same(Request(R"("inputs":{"words":[1,2,3],"mask":[1,1,0]})"));
+  EXPECT_FALSE(same.Decode(layout));
+  for (const std::string_view inputs : {R"("inputs":{"words":[1,2,3],"mask":[1,1]})",
+                                        R"("inputs":{"mask":[1,1],"words":[1,2,3]})"}) {
+    TestRequest other(Request(inputs));
+    const auto failure = other.Decode(layout);
+    ASSERT_TRUE(failure);
+    EXPECT_EQ(failure->reason, FailureReason::kInvalidShape);
+    EXPECT_EQ(failure->detail,
+              "inputs.mask has 2 entries in dimension 1, expected 3: the model calls it 'L', as it "
+              "does dimension 1 of inputs.words");
+  }
+}
+
 TEST(TensorReaderTest, ReadsStringsWithAndWithoutEscapes) {
   const RowLayout layout = MakeLayout(ElementType::kString, {2});
   for (const std::string_view input :

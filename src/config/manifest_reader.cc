@@ -16,8 +16,8 @@
 namespace millrace {
 namespace {
 
-const std::array<std::string, 7> kKeys = {"description", "labels",  "provenance", "engine",
-                                          "sha256",      "outputs", "threshold"};
+const std::array<std::string, 8> kKeys = {"description", "labels",  "provenance", "engine",
+                                          "sha256",      "outputs", "threshold",  "mask"};
 const std::array<std::string, 2> kEngines = {"onnxruntime", "test"};
 
 Status Wrong(const std::string& path, const YAML::Mark& mark, const std::string& what) {
@@ -87,8 +87,8 @@ Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node&
   if (std::find(kKeys.begin(), kKeys.end(), name) == kKeys.end()) {
     return Wrong(path, key.Mark(),
                  "unknown key '" + name + "'" + DidYouMean(name, kKeys) +
-                     "; known are description, labels, provenance, engine, sha256, outputs and "
-                     "threshold");
+                     "; known are description, labels, provenance, engine, sha256, outputs, "
+                     "threshold and mask");
   }
   if (name == "labels") return ReadLabels(path, value, manifest.labels);
   if (name == "outputs") return ReadOutputs(path, key.Mark(), value, manifest.outputs);
@@ -96,6 +96,7 @@ Status ReadKey(const std::string& path, const YAML::Node& key, const YAML::Node&
   if (!value.IsScalar()) return Wrong(path, value.Mark(), name + " is one line of text");
   if (name == "description") manifest.description = value.Scalar();
   if (name == "provenance") manifest.provenance = value.Scalar();
+  if (name == "mask") manifest.mask = value.Scalar();
   if (name == "engine") {
     if (std::find(kEngines.begin(), kEngines.end(), value.Scalar()) == kEngines.end()) {
       return Wrong(path, value.Mark(),

@@ -1,7 +1,9 @@
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -131,6 +133,77 @@ Status WarmUp(Session& session, std::size_t max_rows, LoadedModel* loaded) {
                                   " (warm-up: rows of zeros and rows of ones both fail)");
 }
 
+// The numbers of all outputs of a row of `length` places that count, and as many more that pad it
+// as make it `padded` long.
+Result<std::vector<double>> OutputsPadded(Session& session, Runner& runner, int value,
+                                          std::int64_t length, std::int64_t padded) {
+  const RowLayout& layout = session.row_layout();
+  for (std::size_t i = 0; i < layout.inputs.size(); ++i) {
+    const InputLayout& input = layout.inputs[i];
+    std::size_t used = input.elements;
+    std::size_t elements = input.elements;
+    if (input.dynamic) {
+      const std::vector<std::int64_t> shape = ClosedShape(input.row_shape, padded);
+      MILLRACE_RETURN_IF_ERROR(runner.SetRowShape(i, shape, 1));
+      elements = ElementCount(shape).value();
+      used = ElementCount(ClosedShape(input.row_shape, length)).value();
+    }
+    DispatchElement(input.type, [&]<class T>(std::type_identity<T>) {
+      T* const to = reinterpret_cast<T*>(runner.Input(i));
+      std::fill_n(to, used, ElementOf<T>(i == layout.mask ? 1 : value));
+      std::memset(static_cast<void*>(to + used), 0, (elements - used) * sizeof(T));
+    });
+  }
+  MILLRACE_RETURN_IF_ERROR(runner.Run(1));
+  std::vector<double> numbers;
+  for (const OutputView& output : runner.Outputs()) {
+    DispatchElement(output.spec->type, [&]<class T>(std::type_identity<T>) {
+      if constexpr (!kIsText<T>) {
+        const T* const from = static_cast<const T*>(output.data);
+        for (std::size_t i = 0; i < output.elements_per_row; ++i) {
+          if constexpr (std::is_same_v<T, Float16>) {
+            numbers.push_back(ToFloat(from[i]));
+          } else {
+            numbers.push_back(static_cast<double>(from[i]));
+          }
+        }
+      }
+    });
+  }
+  return numbers;
+}
+
+// A model that does not heed its mask would answer a row by what it happens to run with.
+Status CheckMask(Session& session, int value) {
+  constexpr std::int64_t kLength = 8;
+  constexpr std::int64_t kPadded = 13;
+  constexpr double kTolerance = 1e-3;
+  const std::string& name = session.row_layout().inputs[*session.row_layout().mask].name;
+  Result<std::unique_ptr<Runner>> runner = session.NewRunner();
+  if (!runner.ok()) return runner.status();
+  // Ones, if it takes them: zeros are what padding looks like.
+  Result<std::vector<double>> plain = OutputsPadded(session, **runner, 1, kLength, kLength);
+  if (plain.ok()) {
+    value = 1;
+  } else {
+    plain = OutputsPadded(session, **runner, value, kLength, kLength);
+  }
+  if (!plain.ok()) return plain.status();
+  const auto padded = OutputsPadded(session, **runner, value, kLength, kPadded);
+  if (!padded.ok()) return padded.status();
+  for (std::size_t i = 0; i < plain->size(); ++i) {
+    const double a = (*plain)[i];
+    const double b = i < padded->size() ? (*padded)[i] : NAN;
+    if (std::abs(a - b) <= kTolerance * std::max(1.0, std::abs(a))) continue;
+    if (std::isnan(a) && std::isnan(b)) continue;
+    return {StatusCode::kInvalidArgument,
+            fmt::format("the model does not heed its mask '{}': a row answers {} alone and {} with "
+                        "padding behind it; take mask out of the model.yaml or the settings",
+                        name, a, b)};
+  }
+  return {};
+}
+
 }  // namespace
 
 Status TrySoundRow(const LoadedModel& model, Runner& runner) {
@@ -157,7 +230,9 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
                   context + ": its sha256 is " + *digest + ", expected " + version.sha256 +
                       (version.manifest_path.empty() ? "" : "; see " + version.manifest_path));
   }
-  Result<std::unique_ptr<Session>> session = engine.Load(version.path, name, options);
+  SessionOptions own = options;
+  if (own.mask.empty()) own.mask = version.mask;
+  Result<std::unique_ptr<Session>> session = engine.Load(version.path, name, own);
   if (!session.ok()) return session.status();
   const Result<FileStamp> after = StampOf(version.path);
   if (!after.ok()) return after.status().WithContext(context);
@@ -172,6 +247,9 @@ Result<std::shared_ptr<const LoadedModel>> LoadModel(Engine& engine, const Model
   loaded->ref = {version.model_id, version.version, *digest};
   MILLRACE_RETURN_IF_ERROR(
       WarmUp(**session, static_cast<std::size_t>(options.max_rows), loaded.get()));
+  if ((*session)->row_layout().mask.has_value()) {
+    MILLRACE_RETURN_IF_ERROR(CheckMask(**session, loaded->sound_value).WithContext(context));
+  }
   loaded->source = version;
   loaded->session = std::move(session).value();
   loaded->load_time = std::chrono::duration_cast<Millis>(SystemClock().Now() - start);

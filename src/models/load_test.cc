@@ -94,6 +94,24 @@ TEST(LoadModel, LoadsEveryModelThatThisVersionOffers) {
   }
 }
 
+TEST(LoadModel, AMaskMustBeHeeded) {
+  Result<std::unique_ptr<Engine>> engine = OpenTestOrt();
+  ASSERT_TRUE(engine.ok()) << engine.status().ToString();
+  ModelVersion version = Version(TestModelPath("masked_words/1"));
+  EXPECT_FALSE((*LoadModel(**engine, version, {}))->session->row_layout().mask.has_value());
+  version.mask = "mask";
+  auto loaded = LoadModel(**engine, version, {});
+  ASSERT_TRUE(loaded.ok()) << loaded.status().ToString();
+  EXPECT_EQ((*loaded)->session->row_layout().mask, 1u);
+  version.path = TestModelPath("unmasked_words/1");
+  loaded = LoadModel(**engine, version, {});
+  EXPECT_EQ(loaded.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(Has(loaded.status().message(), "does not heed its mask 'mask'"))
+      << loaded.status().message();
+  version.mask = "nosuch";
+  EXPECT_EQ(LoadModel(**engine, version, {}).status().code(), StatusCode::kUnsupported);
+}
+
 TEST(LoadModel, AModelThatLosesTheBatchFailsItsWarmUpAndNeverServes) {
   Result<std::unique_ptr<Engine>> engine = OpenTestOrt();
   ASSERT_TRUE(engine.ok()) << engine.status().ToString();

@@ -107,7 +107,8 @@ SessionOptions SessionOptionsOf(const ModelOptions& options, std::int64_t max_ro
           .provider = options.provider,
           .device = options.device,
           .require_full_offload = options.require_full_offload,
-          .denormals = options.denormals};
+          .denormals = options.denormals,
+          .mask = options.mask};
 }
 
 void DescribeSettings(SettingSet& set, RepositoryOptions& options) {
@@ -183,6 +184,10 @@ void DescribeModelSettings(SettingSet& set, ModelOptions& options) {
                      ModelOptions::kMaxThreshold,
                      "What `threshold` stands for in outputs, and what divides two classes in "
                      "label(); a number. Empty takes the model.yaml's, else 0.5.");
+  set.String("mask", &options.mask,
+             "Input of this model that says which places of a row count, and which only pad it "
+             "(0): rows of different lengths run together then. Empty takes the model.yaml's, if "
+             "it names one.");
 }
 
 std::vector<std::string> SplitList(const std::string& text) {

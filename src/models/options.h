@@ -73,6 +73,7 @@ struct ModelOptions {
   bool pinned = false;              // Loaded at start, and never unloaded to make room.
   std::string outputs;              // As codec/output_mapping.h has it; empty: the model.yaml's.
   std::optional<double> threshold;  // Empty: the model.yaml's.
+  std::string mask;                 // As types/tensor.h has it; empty: the model.yaml's.
   Provider provider = Provider::kCpu;
   std::int64_t device = 0;
   bool require_full_offload = false;
@@ -91,6 +92,7 @@ struct ModelManifest {
   std::string sha256;               // Of the model file, 64 lower-case hexadecimal digits.
   std::string outputs;              // Named fields of the results, as ModelOptions has them.
   std::optional<double> threshold;  // What `threshold` means in them.
+  std::string mask;                 // Input that says which places of a row only pad it.
 };
 
 // Reads the model.yaml at the path; errors name file and line. Whoever knows YAML provides it.

@@ -162,6 +162,7 @@ void Scanner::ScanVersion(const fs::path& dir, const std::string& id, const std:
     found.manifest_path = manifest_path.string();
     found.outputs = std::move(manifest->outputs);
     found.threshold = manifest->threshold;
+    found.mask = std::move(manifest->mask);
   }
   Add(std::move(found));
 }

@@ -46,6 +46,7 @@ struct ModelVersion {
   std::string sha256;         // That its file has to have, from model.yaml; empty: any.
   std::string outputs;        // Named fields of the results, from model.yaml.
   std::optional<double> threshold;
+  std::string mask;  // From model.yaml.
 };
 
 // Whether version `a` is older than `b`. Numbers in numeric order, other names in lexicographic

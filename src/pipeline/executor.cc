@@ -15,6 +15,9 @@ namespace {
 // Of open inputs in one run: what a runner keeps from batch to batch.
 constexpr std::size_t kMaxRangeBytes = std::size_t{16} << 20;
 
+// How many times as long as the shortest row of a run its longest may be.
+constexpr std::int64_t kMaxPadding = 2;
+
 // What was lacking may be there at the next try.
 bool MayPass(StatusCode code) {
   return code == StatusCode::kResourceExhausted || code == StatusCode::kUnavailable;
@@ -49,6 +52,13 @@ Breaker::Way WayOf(const Status& status) {
     if (c < '0' || c > '9') text += c;
   }
   return std::hash<std::string>()(text);
+}
+
+// Whether `row` may run with `first`, which is not longer.
+bool MayJoin(const RowLayout& layout, const std::byte* first, const std::byte* row) {
+  if (!layout.mask.has_value()) return CompareShapes(layout, first, row) == 0;
+  const InputLayout& mask = layout.inputs[*layout.mask];
+  return TensorAt(row, mask).shape[0] <= kMaxPadding * TensorAt(first, mask).shape[0];
 }
 
 }  // namespace
@@ -164,8 +174,9 @@ void Executor::RunRows(ServedModel& model, std::size_t count) {
   }
 }
 
-// Rows whose inputs differ in shape cannot run together: the rest of the batch is cut into those
-// that can, and into pieces that need no more memory than a runner keeps.
+// Rows whose inputs differ in shape cannot run together, unless a mask tells the model what of them
+// is padding: the batch is cut into those that can, and into pieces that need no more memory than a
+// runner keeps.
 void Executor::AddRanges(const RowLayout& layout, std::size_t count) {
   if (count == 0) return;
   if (!layout.dynamic) {
@@ -178,10 +189,10 @@ void Executor::AddRanges(const RowLayout& layout, std::size_t count) {
                    });
   for (std::size_t first = 0; first < count;) {
     std::size_t end = first + 1;
-    const std::size_t most = kMaxRangeBytes / OpenBytes(layout, rows_[first]->input);
-    while (end < count && end - first < most &&
-           CompareShapes(layout, rows_[first]->input, rows_[end]->input) == 0) {
-      ++end;
+    for (; end < count; ++end) {
+      const std::byte* const row = rows_[end]->input;
+      const bool fits = (end + 1 - first) * OpenBytes(layout, row) <= kMaxRangeBytes;
+      if (!fits || !MayJoin(layout, rows_[first]->input, row)) break;
     }
     ranges_.push_back({first, end - first});
     first = end;

@@ -30,6 +30,7 @@ struct SessionOptions {
   std::int64_t device = 0;            // Number of the GPU.
   bool require_full_offload = false;  // Refuse a model of which the CPU has to run a part.
   Denormals denormals = Denormals::kKeep;
+  std::string mask = {};  // As UseMask has it; empty: none.
 };
 
 void DescribeSettings(SettingSet& set, RuntimeOptions& options);

@@ -232,7 +232,11 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
   if (!info.ok()) return info.status().WithContext(context);
   Result<ModelSignature> signature = CheckSignature(*info);
   if (!signature.ok()) return signature.status().WithContext(context);
-  if (RowLayoutOf(signature->inputs).dynamic) {
+  RowLayout layout = RowLayoutOf(signature->inputs);
+  if (!options.mask.empty()) {
+    MILLRACE_RETURN_IF_ERROR(UseMask(*signature, options.mask, &layout).WithContext(context));
+  }
+  if (layout.dynamic) {
     // The library keeps a plan of its memory for every shape that it has seen, for ever. Whether
     // shapes are open is known only now: the session is made anew without such plans.
     MILLRACE_RETURN_IF_ERROR(
@@ -246,9 +250,9 @@ Result<std::unique_ptr<Session>> OrtEngine::Load(const std::string& path, const 
       if (one.name == output.name) output.labels = std::move(one.labels);
     }
   }
-  return std::unique_ptr<Session>(
-      std::make_unique<OrtModelSession>(process_, idle_, std::move(session).value(),
-                                        std::move(signature).value(), options, std::move(context)));
+  return std::unique_ptr<Session>(std::make_unique<OrtModelSession>(
+      process_, idle_, std::move(session).value(), std::move(signature).value(), std::move(layout),
+      options, std::move(context)));
 }
 
 }  // namespace

@@ -315,6 +315,7 @@ TEST_F(OrtEngineTest, RowsOfAnyShapeRunTogetherWithTheirLike) {
   for (const char* folder : {"words/1", "words_fixed/1"}) {
     Load(TestModelPath(folder));
     ASSERT_TRUE(session_->row_layout().inputs[0].dynamic);
+    EXPECT_EQ(session_->signature().inputs[0].dim_names[1], "L");
     for (const std::int64_t length : {3, 1, 200, 2}) {
       constexpr std::size_t kRows = 5;
       ASSERT_TRUE(runner_->SetRowShape(0, std::vector<std::int64_t>{length}, kRows).ok());

@@ -60,12 +60,13 @@ Status Reserve(AlignedBuffer& buffer, const TensorSpec& spec, std::size_t rows,
 
 OrtModelSession::OrtModelSession(const OrtProcess& process, IdleWatch& idle,
                                  OrtPtr<OrtSession> session, ModelSignature signature,
-                                 const SessionOptions& options, std::string context)
+                                 RowLayout layout, const SessionOptions& options,
+                                 std::string context)
     : process_(process),
       idle_(idle),
       session_(std::move(session)),
       signature_(std::move(signature)),
-      layout_(RowLayoutOf(signature_.inputs)),
+      layout_(std::move(layout)),
       options_(options),
       context_(std::move(context)) {
   idle_.Add(*this);

@@ -38,7 +38,8 @@ class OrtModelSession final : public Session {
  public:
   // Is watched by `idle`, which outlives it.
   OrtModelSession(const OrtProcess& process, IdleWatch& idle, OrtPtr<OrtSession> session,
-                  ModelSignature signature, const SessionOptions& options, std::string context);
+                  ModelSignature signature, RowLayout layout, const SessionOptions& options,
+                  std::string context);
   ~OrtModelSession() override;
 
   const ModelSignature& signature() const override { return signature_; }

@@ -60,6 +60,7 @@ Status ReadTensor(const OrtApi& api, const OrtTensorTypeAndShapeInfo& tensor, Or
       TakeOrtStatus(api, api.GetDimensions(&tensor, value.shape.data(), rank)));
   MILLRACE_RETURN_IF_ERROR(
       TakeOrtStatus(api, api.GetSymbolicDimensions(&tensor, symbols.data(), rank)));
+  value.dim_names.resize(rank);
   value.shape_text = "[";
   for (std::size_t i = 0; i < rank; ++i) {
     if (i > 0) value.shape_text += ',';
@@ -67,6 +68,7 @@ Status ReadTensor(const OrtApi& api, const OrtTensorTypeAndShapeInfo& tensor, Or
       value.shape_text += std::to_string(value.shape[i]);
     } else {
       value.shape[i] = kDynamicDim;
+      if (symbols[i] != nullptr) value.dim_names[i] = symbols[i];
       value.shape_text += symbols[i] == nullptr || *symbols[i] == '\0' ? "?" : symbols[i];
     }
   }
@@ -259,7 +261,7 @@ Result<ModelSignature> CheckSignature(const OrtSignatureInfo& info) {
                          FirstLine(signature.inputs[0].name) +
                          "': it has to be the batch in all of them");
     }
-    signature.inputs.push_back({input.name, *input.element, input.shape});
+    signature.inputs.push_back({input.name, *input.element, input.shape, {}, input.dim_names});
   }
   if (info.outputs.empty()) return Status(StatusCode::kUnsupported, "it has no outputs");
   for (const OrtValueInfo& output : info.outputs) {

@@ -28,6 +28,7 @@ struct OrtValueInfo {
   std::optional<ElementType> element;  // Nothing when Millrace knows no such elements.
   std::vector<std::int64_t> shape;     // Empty also when the model declares none.
   std::string shape_text;              // "[N,30]", with the model's own names
+  std::vector<std::string> dim_names;  // As long as shape; empty where a dimension has none.
 };
 
 struct OrtSignatureInfo {

@@ -414,6 +414,9 @@ class TestEngine final : public Engine {
                     context + ": the test engine runs on the CPU only, not with provider " +
                         ProviderName(options.provider));
     }
+    if (!options.mask.empty()) {
+      return Status(StatusCode::kUnsupported, context + ": models of the test engine take no mask");
+    }
     Result<TestModel> model = ReadTestModel(path);
     if (!model.ok()) return model.status().WithContext(context);
     MILLRACE_RETURN_IF_ERROR(ActOnLoad(model->load).WithContext(context));

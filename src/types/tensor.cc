@@ -1,6 +1,8 @@
 #include "types/tensor.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "base/check.h"
 
@@ -76,9 +78,30 @@ std::vector<std::int64_t> ClosedShape(std::vector<std::int64_t> shape, std::int6
   return shape;
 }
 
+namespace {
+
+// Which open dimensions of the inputs have a name that an earlier one has, too.
+std::vector<RowLayout::Tie> TiesOf(const std::vector<TensorSpec>& inputs) {
+  std::vector<RowLayout::Tie> ties;
+  std::map<std::string, std::pair<std::size_t, std::size_t>> first;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const std::vector<std::string>& names = inputs[i].dim_names;
+    for (std::size_t dim = 1; dim < names.size(); ++dim) {
+      if (names[dim].empty() || inputs[i].shape[dim] != kDynamicDim) continue;
+      const auto [found, is_new] = first.try_emplace(names[dim], i, dim - 1);
+      if (is_new) continue;
+      ties.push_back({i, dim - 1, found->second.first, found->second.second, names[dim]});
+    }
+  }
+  return ties;
+}
+
+}  // namespace
+
 RowLayout RowLayoutOf(const std::vector<TensorSpec>& inputs) {
   MILLRACE_CHECK(inputs.size() <= RowLayout::kMaxInputs);
   RowLayout layout;
+  layout.ties = TiesOf(inputs);
   for (const TensorSpec& spec : inputs) {
     MILLRACE_CHECK(!spec.shape.empty());
     InputLayout& input = layout.inputs.emplace_back();
@@ -100,6 +123,41 @@ RowLayout RowLayoutOf(const std::vector<TensorSpec>& inputs) {
     layout.bytes = input.offset + input.bytes;
   }
   return layout;
+}
+
+Status UseMask(const ModelSignature& signature, const std::string& name, RowLayout* layout) {
+  const auto refused = [&name](const std::string& why) {
+    return Status(StatusCode::kUnsupported, "'" + name + "' cannot be the mask: " + why);
+  };
+  const auto found = std::find_if(layout->inputs.begin(), layout->inputs.end(),
+                                  [&name](const InputLayout& one) { return one.name == name; });
+  if (found == layout->inputs.end()) return refused("the model has no such input");
+  if (found->row_shape != std::vector<std::int64_t>{kDynamicDim} ||
+      found->type == ElementType::kString) {
+    return refused("a mask is numbers of shape [N,?]");
+  }
+  const auto mask = static_cast<std::size_t>(found - layout->inputs.begin());
+  std::vector<RowLayout::Tie> ties;
+  for (std::size_t i = 0; i < layout->inputs.size(); ++i) {
+    const InputLayout& input = layout->inputs[i];
+    if (!input.dynamic) continue;
+    const auto open = std::count(input.row_shape.begin(), input.row_shape.end(), kDynamicDim);
+    if (open != 1 || input.row_shape[0] != kDynamicDim) {
+      return refused("input '" + input.name + "' has more that is open than its length");
+    }
+    if (i != mask) ties.push_back({i, 0, mask, 0, name});
+  }
+  for (const TensorSpec& output : signature.outputs) {
+    const bool known =
+        !output.shape.empty() &&
+        std::find(output.shape.begin() + 1, output.shape.end(), kDynamicDim) == output.shape.end();
+    if (!known) {
+      return refused("output '" + output.name + "' may be as long as the row is with its padding");
+    }
+  }
+  layout->ties = std::move(ties);
+  layout->mask = mask;
+  return {};
 }
 
 std::string ShapeText(const std::vector<std::int64_t>& shape) {

@@ -8,11 +8,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/status.h"
 
 namespace millrace {
 
@@ -44,6 +47,8 @@ struct TensorSpec {
   std::vector<std::int64_t> shape;  // Dimension 0 is the batch; kDynamicDim where not fixed.
   // Of the elements of a row, where the model names them.
   std::vector<std::string> labels = {};
+  // Of each dimension that is open, what the model calls it; empty: nothing, or none has a name.
+  std::vector<std::string> dim_names = {};
 };
 
 // Product of the dimensions, 1 when there is none; nothing when one of them is open or the product
@@ -75,6 +80,13 @@ struct RowTensor {
   std::size_t elements = 0;             // Product of shape.
 };
 
+// What `row` holds of an input whose shape is its own.
+inline RowTensor TensorAt(const std::byte* row, const InputLayout& input) {
+  RowTensor tensor;
+  std::memcpy(&tensor, row + input.offset, sizeof tensor);
+  return tensor;
+}
+
 // What one request fills: a row of every input.
 struct RowLayout {
   // More than any model that was made for people; what a request has given is one bit for each.
@@ -87,6 +99,21 @@ struct RowLayout {
   std::vector<InputLayout> inputs;  // In the model's order.
   std::size_t bytes = 0;            // To the end of the last one.
   bool dynamic = false;             // Some of the inputs are.
+
+  // An open dimension of a row that has the name of an earlier one: in a row both are the same
+  // (ONNX IR, "Static tensor shapes": dimension variables).
+  struct Tie {
+    std::size_t input = 0;
+    std::size_t dim = 0;  // In row_shape, as the other one.
+    std::size_t as_input = 0;
+    std::size_t as_dim = 0;
+    std::string name;
+  };
+  std::vector<Tie> ties;
+
+  // The input that says which places of a row count, and which only pad it (0); nothing: rows of
+  // different shapes do not run together. See UseMask.
+  std::optional<std::size_t> mask;
 };
 
 // REQUIRES: at most RowLayout::kMaxInputs inputs of at most kMaxRank dimensions besides the batch.
@@ -98,6 +125,12 @@ struct ModelSignature {
   // 0: any number of rows in a run. Otherwise the model's own fixed batch dimension.
   std::int64_t fixed_batch = 0;
 };
+
+// Has rows of different lengths run together, the shorter ones filled up with zeros: `name` becomes
+// the mask of `layout`, which is RowLayoutOf the signature's inputs. kUnsupported, with the reason,
+// unless the input is one open dimension of numbers, that dimension is the first, and the only open
+// one, of all inputs that have any, and no output has an open one besides the batch.
+Status UseMask(const ModelSignature& signature, const std::string& name, RowLayout* layout);
 
 // One output tensor of a finished run, borrowed from the Runner until its next run.
 struct OutputView {

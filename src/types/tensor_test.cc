@@ -74,6 +74,50 @@ TEST(TensorTest, AnInputWhoseShapeIsTheRowsOwnTakesThePlaceOfAReference) {
   EXPECT_EQ(layout.inputs[1].offset, sizeof(RowTensor));
 }
 
+TEST(TensorTest, OpenDimensionsOfOneNameAreTied) {
+  const RowLayout layout = RowLayoutOf(
+      {{"words", ElementType::kInt64, {kDynamicDim, kDynamicDim}, {}, {"N", "L"}},
+       {"x", ElementType::kFloat32, {kDynamicDim, 4, kDynamicDim}, {}, {"N", "", "K"}},
+       {"mask", ElementType::kInt64, {kDynamicDim, kDynamicDim, 7}, {}, {"N", "L", "L"}},
+       {"y", ElementType::kInt64, {kDynamicDim, kDynamicDim}, {}, {"N", ""}}});
+  ASSERT_EQ(layout.ties.size(), 1u) << "neither the batch, nor what is known, nor what has no name";
+  EXPECT_EQ(layout.ties[0].input, 2u);
+  EXPECT_EQ(layout.ties[0].dim, 0u);
+  EXPECT_EQ(layout.ties[0].as_input, 0u);
+  EXPECT_EQ(layout.ties[0].as_dim, 0u);
+  EXPECT_EQ(layout.ties[0].name, "L");
+}
+
+TEST(TensorTest, AMaskIsTheLengthOfAllThatIsOpen) {
+  const std::int64_t open = kDynamicDim;
+  const TensorSpec words{"words", ElementType::kInt64, {open, open, 2}};
+  const TensorSpec mask{"mask", ElementType::kFloat32, {open, open}};
+  const TensorSpec age{"age", ElementType::kFloat32, {open, 3}};
+  const TensorSpec mean{"mean", ElementType::kFloat32, {open, 2}};
+  const auto use = [](std::vector<TensorSpec> inputs, const TensorSpec& output, RowLayout* layout) {
+    const ModelSignature signature{std::move(inputs), {output}, 0};
+    *layout = RowLayoutOf(signature.inputs);
+    return UseMask(signature, "mask", layout);
+  };
+  RowLayout layout;
+  ASSERT_TRUE(use({words, age, mask}, mean, &layout).ok());
+  EXPECT_EQ(layout.mask, 2u);
+  ASSERT_EQ(layout.ties.size(), 1u);
+  EXPECT_EQ(layout.ties[0].input, 0u);
+  EXPECT_EQ(layout.ties[0].as_input, 2u);
+  for (const Status& refused :
+       {use({words, age}, mean, &layout),
+        use({words, {"mask", ElementType::kString, {open, open}}}, mean, &layout),
+        use({words, {"mask", ElementType::kFloat32, {open, open, 1}}}, mean, &layout),
+        use({mask, {"x", ElementType::kFloat32, {open, 2, open}}}, mean, &layout),
+        use({mask, {"x", ElementType::kFloat32, {open, open, open}}}, mean, &layout),
+        use({words, mask}, {"y", ElementType::kFloat32, {open, open}}, &layout),
+        use({words, mask}, {"y", ElementType::kFloat32, {}}, &layout)}) {
+    EXPECT_EQ(refused.code(), StatusCode::kUnsupported);
+    EXPECT_FALSE(layout.mask.has_value());
+  }
+}
+
 TEST(TensorTest, ARowOfOneInputIsThatInput) {
   const RowLayout layout = RowLayoutOf({{"x", ElementType::kFloat32, {kDynamicDim, 30}}});
   EXPECT_EQ(layout.inputs[0].offset, 0u);

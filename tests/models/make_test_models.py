@@ -119,6 +119,26 @@ def string_output(batch):
                  [value("code", INT64, batch, 2)], [value("word", STRING, batch, 2)], ml=True)
 
 
+def masked_words(heeded):
+    """The mean of the table's rows that the words stand for whose mask is 1; of all of them with a
+    mask that is not heeded."""
+    table = np.array([[i, 10 * i] for i in range(10)], np.float32)
+    weight = "mask" if heeded else "ones"
+    return model("masked_words",
+                 [helper.make_node("Gather", ["table", "words"], ["found"], axis=0),
+                  helper.make_node("Mul", ["mask", "zero"], ["zeros"]),
+                  helper.make_node("Add", ["zeros", "one"], ["ones"]),
+                  helper.make_node("Unsqueeze", [weight, "last"], ["column"]),
+                  helper.make_node("Mul", ["found", "column"], ["kept"]),
+                  helper.make_node("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
+                  helper.make_node("ReduceSum", [weight, "middle"], ["count"], keepdims=1),
+                  helper.make_node("Div", ["sum", "count"], ["mean"])],
+                 [value("words", INT64, "N", "L"), value("mask", FLOAT, "N", "L")],
+                 [value("mean", FLOAT, "N", 2)],
+                 {"table": table, "zero": np.array(0, np.float32), "one": np.array(1, np.float32),
+                  "last": np.array([2], np.int64), "middle": np.array([1], np.int64)})
+
+
 def sequence():
     """An output that is no tensor."""
     made = model("sequence", [helper.make_node("SplitToSequence", ["x"], ["parts"], axis=1)],
@@ -205,6 +225,8 @@ def models():
         "sequence/1": sequence(),
         "words/1": words("N"),
         "words_fixed/1": words(2),
+        "masked_words/1": masked_words(True),
+        "unmasked_words/1": masked_words(False),
         "outer/1": outer(),
         "two_inputs/1": two_inputs(),
         "mixed_inputs/1": mixed_inputs(),
@@ -273,6 +295,10 @@ def check(out):
     for folder in ("words/1", "words_fixed/1"):
         expect(out, folder, {"words": np.array([[1, 2, 6], [0, 0, 3]], np.int64)},
                {"mean": np.array([[3, 30], [1, 10]], f32)})
+    padded = {"words": np.array([[1, 2, 6], [5, 7, 0]], np.int64),
+              "mask": np.array([[1, 1, 1], [1, 1, 0]], f32)}
+    expect(out, "masked_words/1", padded, {"mean": np.array([[3, 30], [6, 60]], f32)})
+    expect(out, "unmasked_words/1", padded, {"mean": np.array([[3, 30], [4, 40]], f32)})
     expect(out, "outer/1", {"x": threes}, {"y": np.array([[9], [9]], f32)})
     expect(out, "two_inputs/1", {"a": four, "b": four}, {"y": four * 2})
     expect(out, "mixed_inputs/1",
