@@ -19,9 +19,9 @@ COUNT = 120
 WIDTH = 1 << 16
 
 
-def write_model(path, bias):
+def write_model(path, bias, width=WIDTH):
     """Answers the first of its four inputs and `bias` more."""
-    weights = np.zeros((4, WIDTH), np.float32)
+    weights = np.zeros((4, width), np.float32)
     weights[0, 0] = 1
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["wide"]),
@@ -107,6 +107,24 @@ def test_where_a_few_fit_all_of_them_answer(run_millrace, worker, log, repositor
     assert len(re.findall(r'\bmodel_put_to_sleep\b', text)) > COUNT - fitting, f"seed {seed}"
     assert most < before + 2 * fitting * footprint / 2**20, f"seed {seed}: {before} MiB, {most}"
     check_answers(run_millrace, log, bodies)
+
+
+def test_memory_goes_back_when_a_model_is_retired(run_millrace, worker, log, local_dir):
+    mib = 64
+    write_model(local_dir / "models" / "large" / "1" / "model.onnx", 0, width=mib * 2**20 // 16)
+    shutil.copytree(MODELS / LINEAR, local_dir / "models" / LINEAR)
+    with worker("--data", log, "--models", local_dir / "models",
+                "-s", "models.large.max_rows=1") as running:
+        run_millrace(["send", "--data", log], input=lines(
+            request(n, model="large", input=[n, 0, 0, 0]) for n in range(50)))
+        wait_until(lambda: outcomes(running) == 50)
+        loaded = resident_mib(running.pid)
+        run_millrace(["models", "retire", "large", "--data", log, "--wait", "30s"])
+        wait_until(lambda: resident_mib(running.pid) < loaded - 0.9 * mib,
+                   what=f"{mib} MiB of {loaded:.0f} given back")
+        run_millrace(["send", "--data", log], input=lines(request(n) for n in range(50, 100)))
+        wait_until(lambda: outcomes(running) == 100)
+        assert running.stop() == 0
 
 
 def test_a_worker_without_a_model_gets_its_models_by_events(run_millrace, worker, log, local_dir):
