@@ -21,7 +21,6 @@ std::uint64_t Count(Nanos time) { return static_cast<std::uint64_t>(time.count()
 Probe::Probe(MetricRegistry& registry, const std::string& requests_topic,
              const std::string& results_topic, const std::string& dlq_topic)
     : registry_(registry) {
-  models_.reserve(kMaxVersionSeries);
   constexpr std::string_view kProduced = "millrace_records_produced_total";
   constexpr std::string_view kProducedHelp = "Records committed to a topic.";
   consumed_ = registry.GetCounter("millrace_records_consumed_total", "Records read from a topic.",
@@ -57,14 +56,14 @@ SeriesSlot Probe::AddModel(const LoadedModel& loaded) {
                     "Time to read, load and warm a model version.", DurationHistogram(),
                     {{"model", id}})
       ->Observe(Count(loaded.load_time));
-  const bool full = models_.size() + 1 >= models_.capacity();
+  const bool full = known_ + 1 >= models_.size();
   const std::string version = full ? std::string(kOtherSeries) : loaded.ref.version;
-  for (std::size_t i = 0; i < models_.size(); ++i) {
+  for (std::size_t i = 0; i < known_; ++i) {
     if (models_[i].id == id && models_[i].version == version) {
       return SeriesSlot(static_cast<std::int32_t>(i));
     }
   }
-  if (models_.size() == models_.capacity()) return SeriesSlot(0);
+  if (known_ == models_.size()) return SeriesSlot(0);
   ModelSeries model;
   model.id = id;
   model.version = version;
@@ -100,8 +99,8 @@ SeriesSlot Probe::AddModel(const LoadedModel& loaded) {
   model.returned =
       registry_.GetCounter("millrace_retries_total",
                            "Runs of requests that failed and will be repeated.", {{"model", id}});
-  models_.push_back(std::move(model));
-  return SeriesSlot(static_cast<std::int32_t>(models_.size()) - 1);
+  models_[known_] = std::move(model);
+  return SeriesSlot(static_cast<std::int32_t>(known_++));
 }
 
 void Probe::OnModelState(const std::string& model_id, const std::string& version,

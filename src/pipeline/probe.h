@@ -95,8 +95,10 @@ class Probe {
   };
 
   MetricRegistry& registry_;
-  std::vector<ModelSeries> models_;  // By SeriesSlot; never reallocated.
-  std::vector<Counter*> tenants_;    // By TenantSlot; intake thread only.
+  // By SeriesSlot. All are there from the start: threads read theirs while another one is taken.
+  std::vector<ModelSeries> models_{kMaxVersionSeries};
+  std::size_t known_ = 0;          // So many are taken.
+  std::vector<Counter*> tenants_;  // By TenantSlot; intake thread only.
   std::size_t tenant_series_ = 0;
   Counter* consumed_;
   Counter* produced_results_;
