@@ -36,7 +36,7 @@ void Appender::Forget(Target& target) {
 }
 
 Status Appender::Append(Target& target, std::span<const AppendItem> items, std::size_t total) {
-  MILLRACE_CHECK(appended_ + items.size() <= total);
+  MILLRACE_CHECK(total == 0 || appended_ + items.size() <= total);
   for (const AppendItem& item : items) {
     MILLRACE_CHECK(item.partition >= 0 && item.partition < target.partitions());
     const std::size_t bytes = item.key.size() + item.value.size() + item.headers.size();

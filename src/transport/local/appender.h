@@ -47,9 +47,9 @@ class Appender {
   void Close(std::span<Target* const> targets);
 
   // Appends `items` in their order within each partition. `total` is how many this transaction
-  // appends in all, for the crash point in the middle of them.
-  // REQUIRES: in a transaction; each item's partition is in range. kInvalidArgument: a record over
-  // kMaxRecordBytes.
+  // appends in all, for the crash point in the middle of them; 0: it has none, as the records that
+  // a worker writes besides its units. REQUIRES: in a transaction; each item's partition is in
+  // range. kInvalidArgument: a record over kMaxRecordBytes.
   Status Append(Target& target, std::span<const AppendItem> items, std::size_t total);
   // Writes the new ends of what was appended to `target`. Once per transaction, after its appends.
   Status Finish(Target& target);

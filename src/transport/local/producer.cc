@@ -113,7 +113,7 @@ class LocalProducer final : public Producer {
     Status status = writer_.Begin();
     if (status.ok()) {
       appender_.Begin();
-      status = appender_.Append(topic.target, items_, items_.size());
+      status = appender_.Append(topic.target, items_, 0);
       if (status.ok()) status = appender_.Finish(topic.target);
       if (status.ok()) status = writer_.Commit();
     }
