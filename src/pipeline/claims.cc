@@ -24,7 +24,7 @@ void Claims::Open(const PartitionAssignment& partition, std::vector<OffsetRange>
   if (index >= parts_.size()) parts_.resize(index + 1);
   MILLRACE_CHECK(!parts_[index].ours);
   parts_[index] =
-      Part{true, partition.epoch, partition.position, partition.position, std::move(done)};
+      Part{true, partition.epoch, partition.position, partition.position, false, std::move(done)};
 }
 
 void Claims::Close(PartitionSlot slot) {
@@ -107,7 +107,9 @@ bool Claims::FillPositions() {
 
 void Claims::Claimed() {
   for (const PartitionPosition& position : positions_) {
-    parts_[position.slot.index()].claimed = position.next;
+    Part& part = parts_[position.slot.index()];
+    part.claimed = position.next;
+    part.doubtful = false;
   }
   backoff_.Reset();
   CrashPoint("claimed");
@@ -119,6 +121,13 @@ Status Claims::Failed(const CommitResult& result) {
   LogEvery(failed_log_, LogLevel::kWarn, "claim_failed",
            "records cannot be claimed, so they wait; trying again until the log takes the claim",
            {{"error", result.status}, {"partitions", positions_.size()}});
+  const bool doubtful = result.outcome == CommitOutcome::kUnknown ||
+                        (result.outcome == CommitOutcome::kRetry && !result.refused);
+  if (doubtful) {
+    for (const PartitionPosition& position : positions_) {
+      parts_[position.slot.index()].doubtful = true;
+    }
+  }
   if (result.outcome == CommitOutcome::kUnknown) return Status::Ok();
   for (const PartitionSlot slot : result.lost) Close(slot);
   if (result.outcome == CommitOutcome::kRetry) std::this_thread::sleep_for(backoff_.Next());
@@ -127,18 +136,28 @@ Status Claims::Failed(const CommitResult& result) {
 }
 
 void Claims::PutDownUnclaimed(RecordBatch* batch) {
-  const auto unclaimed = [this](const Record& record) {
+  std::size_t doubtful = 0;
+  const auto unclaimed = [&](const Record& record) {
     const Part& part = parts_[record.slot.index()];
-    return !part.ours || record.offset >= part.claimed;
+    if (part.ours && record.offset < part.claimed) return false;
+    if (part.doubtful) ++doubtful;
+    return true;
   };
   const std::size_t records = std::erase_if(batch->records, unclaimed);
   if (records == 0) return;
   // Positions that they were to move stay where they are.
   for (Part& part : parts_) part.wanted = part.claimed;
+  if (doubtful == 0) {
+    LogEvent(LogLevel::kInfo, "claim_put_down",
+             "records whose partition moved on, or this worker, before they were claimed are read "
+             "again by whoever has it next",
+             {{"records", records}});
+    return;
+  }
   LogEvent(LogLevel::kWarn, "claim_given_up",
            "records were put down before the log had said that it has their claim: those that it "
            "has stay without an outcome, the others are read again",
-           {{"records", records}});
+           {{"records", doubtful}});
 }
 
 }  // namespace millrace

@@ -58,6 +58,7 @@ class Claims {
     Epoch epoch;
     Offset claimed;                 // Everything below is.
     Offset wanted;                  // To be claimed next; at or above `claimed`.
+    bool doubtful = false;          // The log may have a claim that it did not say it took.
     std::vector<OffsetRange> done;  // What is left of the note.
   };
 

@@ -45,6 +45,7 @@ void Intake::Stop() {
 
 Status Intake::Close() {
   stop_.store(true, std::memory_order_relaxed);
+  leaving_ = true;
   return source_.Close();
 }
 
@@ -367,8 +368,7 @@ void Intake::OnAssigned(std::span<const PartitionAssignment> partitions) {
 }
 
 void Intake::OnRevoked(std::span<const PartitionSlot> partitions) {
-  // A worker that stops has waited already.
-  const bool wait_for_all = claims_ && !stop_.load(std::memory_order_relaxed);
+  const bool wait_for_all = claims_ && !leaving_;
   parts_.ledger.FlushAndWait(
       partitions, parts_.clock.Now() + kRevokeTimeout,
       wait_for_all ? Ledger::FlushUntil::kAllIsCommitted : Ledger::FlushUntil::kReadyIsCommitted);

@@ -157,6 +157,7 @@ class Intake final : public Source::Listener {
   Status note_error_;  // What an assignment brought cannot be read.
   LogLimiter unreachable_log_{Millis(5'000)};
 
+  bool leaving_ = false;  // Close has begun: the worker has waited for what was in flight.
   std::atomic<bool> stop_{false};
   std::atomic<bool> reachable_{true};
   std::atomic<std::size_t> assigned_{0};

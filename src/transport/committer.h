@@ -55,6 +55,7 @@ struct CommitResult {
   // With kCommitted, at most once: outputs that may or may not be visible. To write them again
   // could double them, so nobody does.
   std::size_t given_up = 0;
+  bool refused = false;  // With kRetry, of a claim: the log has certainly not taken it.
 };
 
 class Committer {
@@ -71,7 +72,8 @@ class Committer {
   // thread calls it, at any time, also while the commit thread is inside Commit.
   //   kCommitted  taken: whatever happens now, nobody reads what is below `next` again
   //   kUnknown    still under way: ask again with the same positions, and poll nothing before
-  //   kRetry      over, and not known to be taken: serve the source, ask again with what is ours
+  //   kRetry      over, and not known to be taken: serve the source, ask again with what is ours;
+  //               `refused` when it is known not to be
   //   kLost       nothing was asked of the log, for `lost` partitions are not ours any more
   //   kFatal      this worker cannot go on
   virtual CommitResult Claim(std::span<const PartitionPosition> positions) {

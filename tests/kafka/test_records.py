@@ -9,8 +9,7 @@ from confluent_kafka import Producer
 
 from judge import judge, rows
 from publish import encode, expected_output, key_of, publish, request
-from workload import (SHORT_SESSION, SMALL_UNITS, Progress, metric, settled, verdict, verify,
-                      wait_outcomes)
+from workload import SHORT_SESSION, SMALL_UNITS, Progress, settled, verdict, verify
 
 MIB = 1 << 20
 
@@ -150,21 +149,3 @@ def test_results_over_the_limit_are_dead_letters(kafka, topics, serve):
     answer_all(kafka, topics, serve, "-s", "limits.max_result_bytes=1KiB")
     verdict(kafka, topics, requests=500,
             poisoned={number: "output_too_large" for number in range(0, 500, 50)})
-
-
-def test_at_least_once_loses_nothing_when_it_is_killed(kafka, topics, serve):
-    publish(kafka, topics.requests, 30_000)
-    settings = [*SHORT_SESSION, *SMALL_UNITS, "-s", "delivery.mode=at-least-once"]
-    for _ in range(3):
-        with serve(kafka, topics, *settings) as worker:
-            wait_outcomes(worker, more=300)
-            worker.kill()
-    with serve(kafka, topics, *settings) as worker:
-        Progress(kafka, topics).wait_idle()
-        assert metric(worker, "millrace_transactions_total") > 0
-        assert worker.stop() == 0
-    report = judge(kafka, topics, answer=expected_output)
-    print(report)
-    # One that comes again comes behind later ones.
-    assert set(report.faults) <= {"duplicated", "order"}, report
-    assert report.results == 30_000 + len(report.duplicated) and report.aborted_results == 0

@@ -17,12 +17,19 @@ namespace {
 constexpr Millis kAskTimeout{5'000};
 
 // Who we are in the group. The client sends a claim as whoever we are at that moment, and a broker
-// takes the claim of nobody in particular for a group that has no member; so an answer counts only
-// when we were the same member before and after.
+// takes the claim of nobody in particular for a group that has no member. So an answer counts only
+// when we were in the group throughout:
+//   - the same member before and after: a broker that has dropped a member takes it back under
+//     another id, but for KIP-848, where the member chooses its own; and
+//   - the assignment was not lost in between. The client keeps it for lost until the source has
+//     served that, which is this thread's, too, and joins again only then.
+// The generation may grow meanwhile: a rebalance takes no partition from us before the source has
+// given it up.
 struct MemberStamp {
   std::int32_t generation = -1;
   std::string id;
-  friend bool operator==(const MemberStamp&, const MemberStamp&) = default;
+
+  bool in_group() const { return generation >= 0 && !id.empty(); }
 };
 
 MemberStamp StampOf(const Membership& member) {
@@ -30,6 +37,26 @@ MemberStamp StampOf(const Membership& member) {
   if (metadata == nullptr) return {};
   return {rd_kafka_consumer_group_metadata_generation_id(metadata.get()),
           rd_kafka_consumer_group_metadata_member_id(metadata.get())};
+}
+
+bool StayedInGroup(const Membership& member, const MemberStamp& before) {
+  const MemberStamp now = StampOf(member);
+  return now.in_group() && now.id == before.id &&
+         rd_kafka_assignment_lost(member.client.get()) == 0;
+}
+
+// Answers by which a group turns a claim away.
+bool IsRefusal(rd_kafka_resp_err_t error) {
+  return error == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
+         error == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+         error == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID ||
+         error == RD_KAFKA_RESP_ERR_STALE_MEMBER_EPOCH;
+}
+
+CommitResult Refused(Status status) {
+  CommitResult result{CommitOutcome::kRetry, std::move(status), {}};
+  result.refused = true;
+  return result;
 }
 
 // A claim that was sent again by the client after its first answer was lost may, on a connection
@@ -180,17 +207,16 @@ CommitResult AtMostOnceCommitter::Claim(std::span<const PartitionPosition> posit
               std::move(gone)};
     }
     stamp_ = StampOf(*member_);
-    if (stamp_.generation < 0) {
-      return {CommitOutcome::kRetry,
-              Status(StatusCode::kUnavailable, "this worker is not in the group at the moment"),
-              {}};
+    if (!stamp_.in_group()) {
+      return Refused(
+          Status(StatusCode::kUnavailable, "this worker is not in the group at the moment"));
     }
     const PartitionListPtr offsets = PositionList(member_->requests, positions);
     if (Status sent = StatusOf(rd_kafka_commit_queue(member_->client.get(), offsets.get(),
                                                      claims_.get(), nullptr, nullptr),
                                "claiming records");
         !sent.ok()) {
-      return {CommitOutcome::kRetry, std::move(sent), {}};
+      return Refused(std::move(sent));
     }
     member_->claiming = true;
   }
@@ -201,14 +227,17 @@ CommitResult AtMostOnceCommitter::Claim(std::span<const PartitionPosition> posit
             {}};
   }
   member_->claiming = false;
-  Status status = StatusOf(rd_kafka_event_error(answer.get()), "claiming records");
+  const rd_kafka_resp_err_t error = rd_kafka_event_error(answer.get());
+  if (IsRefusal(error)) return Refused(StatusOf(error, "claiming records"));
+  Status status = StatusOf(error, "claiming records");
   const auto* const list = rd_kafka_event_topic_partition_list(answer.get());
   for (int i = 0; status.ok() && list != nullptr && i < list->cnt; ++i) {
     status = StatusOf(list->elems[i].err,
                       fmt::format("claiming records of partition {}", list->elems[i].partition));
   }
-  if (status.ok() && StampOf(*member_) != stamp_) {
-    status = Status(StatusCode::kUnavailable, "claiming records: the group changed meanwhile");
+  if (status.ok() && !StayedInGroup(*member_, stamp_)) {
+    status = Status(StatusCode::kUnavailable,
+                    "claiming records: this worker was out of the group meanwhile");
   }
   if (status.ok()) return {};
   const bool fenced = status.code() == StatusCode::kFenced;
