@@ -3,6 +3,7 @@ either log is tested on the local one (test_commands.py); what a worker promises
 tests/kafka.
 """
 
+import contextlib
 import json
 import pathlib
 import re
@@ -12,7 +13,7 @@ import sys
 import time
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from helpers import lines, request
 from waiting import wait_until
 
@@ -24,6 +25,12 @@ MODELS = ROOT / "tests" / "models"
 DEMO_MODELS = ROOT / "examples" / "demo" / "models"
 
 
+def group_answers(consumer):
+    with contextlib.suppress(KafkaException):  # Not while its coordinator is being made.
+        return bool(consumer.committed([TopicPartition("warm-up", 0)], 30))
+    return False
+
+
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
     cluster = KafkaCluster(tmp_path_factory.mktemp("kafka"))
@@ -32,7 +39,7 @@ def broker(tmp_path_factory):
         # A broker makes what groups and transactions need when it is first asked: not in a test.
         cluster.create_topic("warm-up", 1)
         consumer = Consumer(cluster.client_config(group_id="warm-up"))
-        consumer.committed([TopicPartition("warm-up", 0)], 30)
+        wait_until(lambda: group_answers(consumer), what="a coordinator for groups")
         consumer.close()
         yield cluster
     finally:

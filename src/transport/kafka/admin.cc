@@ -17,6 +17,7 @@ using NewTopicPtr = std::unique_ptr<rd_kafka_NewTopic_t, HandleDeleter<rd_kafka_
 using CollectionPtr =
     std::unique_ptr<rd_kafka_TopicCollection_t, HandleDeleter<rd_kafka_TopicCollection_destroy>>;
 
+constexpr Millis kPause{100};  // Before it is asked again.
 constexpr std::size_t kErrorText = 512;
 
 AdminOptionsPtr NewOptions(rd_kafka_t* client, rd_kafka_admin_op_t operation) {
@@ -318,8 +319,15 @@ Result<std::map<std::int32_t, CommittedPosition>> AdminClient::CommittedOffsets(
   for (const PartitionInfo& partition : layout->front().partitions) {
     rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition.partition);
   }
-  MILLRACE_RETURN_IF_ERROR(StatusOf(
-      rd_kafka_committed(client->get(), list.get(), static_cast<int>(kTimeout.count())), doing));
+  // A coordinator that loads or moves says so at once.
+  const MonoTime deadline = SystemClock().Now() + kTimeout;
+  Status asked;
+  do {
+    if (!asked.ok()) std::this_thread::sleep_for(kPause);
+    asked = StatusOf(
+        rd_kafka_committed(client->get(), list.get(), static_cast<int>(kTimeout.count())), doing);
+  } while (asked.code() == StatusCode::kUnavailable && SystemClock().Now() < deadline);
+  MILLRACE_RETURN_IF_ERROR(asked);
   for (const rd_kafka_topic_partition_t& element :
        std::span(list->elems, static_cast<std::size_t>(list->cnt))) {
     MILLRACE_RETURN_IF_ERROR(
