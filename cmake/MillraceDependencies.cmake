@@ -64,6 +64,14 @@ if(NOT EXISTS "${MILLRACE_RDKAFKA_ROOT}/lib/librdkafka.a")
   message(FATAL_ERROR "No lib/librdkafka.a in ${MILLRACE_RDKAFKA_ROOT}: run `make setup`")
 endif()
 
+# One with our changes: tools/setup/librdkafka/README.md.
+file(STRINGS "${MILLRACE_RDKAFKA_ROOT}/include/librdkafka/rdkafka.h" _changed
+  REGEX "rd_kafka_headers_new_encoded\\(")
+if(NOT _changed)
+  message(FATAL_ERROR "The librdkafka in ${MILLRACE_RDKAFKA_ROOT} lacks the changes in "
+    "tools/setup/librdkafka: run `make setup`, or build yours with them")
+endif()
+
 # Headers only: the library itself is opened at run time, first from the binary's own folder.
 add_library(millrace_ort INTERFACE)
 target_include_directories(millrace_ort SYSTEM INTERFACE "${MILLRACE_ORT_INCLUDE}")

@@ -22,8 +22,8 @@ void DescribeSettings(SettingSet& set, DeliveryOptions& options) {
                Millis(1'000),
                "Shortest time from the end of one commit to the start of the next, unless a unit "
                "is full: longer means fewer commits under a light load. A request that comes after "
-               "a pause is committed at once whatever it says. -1ms: what the log asks for, 5ms "
-               "on Kafka, where a transaction that follows another too soon waits for its markers, "
+               "a pause is committed at once whatever it says. -1ms: what the log asks for, 1ms "
+               "on Kafka, where every commit is a transaction of some ten requests to the brokers, "
                "and 0 on the local log.");
   set.Integer("delivery.max_in_flight_records", &options.max_in_flight_records, 64, 1 << 20,
               "Records read and not yet committed; at the limit the worker stops reading.");

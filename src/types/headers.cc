@@ -1,14 +1,11 @@
 #include "types/headers.h"
 
-#include <bit>
 #include <cstring>
 
 #include "base/check.h"
 
 namespace millrace {
 namespace {
-
-static_assert(std::endian::native == std::endian::little, "the header block is little endian");
 
 void AppendPrefix(std::size_t name_size, std::uint32_t value_size, char* out) {
   const auto name = static_cast<std::uint16_t>(name_size);
@@ -17,26 +14,6 @@ void AppendPrefix(std::size_t name_size, std::uint32_t value_size, char* out) {
 }
 
 }  // namespace
-
-void HeadersView::Iterator::Read() {
-  if (rest_.size() < kPrefixBytes) {
-    rest_ = {};
-    return;
-  }
-  std::uint16_t name_size = 0;
-  std::uint32_t value_size = 0;
-  std::memcpy(&name_size, rest_.data(), sizeof name_size);
-  std::memcpy(&value_size, rest_.data() + sizeof name_size, sizeof value_size);
-  header_.is_null = value_size == kNullHeader;
-  const std::size_t value_bytes = header_.is_null ? 0 : value_size;
-  entry_bytes_ = kPrefixBytes + name_size + value_bytes;
-  if (rest_.size() < entry_bytes_) {
-    rest_ = {};
-    return;
-  }
-  header_.name = rest_.substr(kPrefixBytes, name_size);
-  header_.value = rest_.substr(kPrefixBytes + name_size, value_bytes);
-}
 
 std::optional<std::string_view> HeadersView::Find(std::string_view name) const {
   std::optional<std::string_view> found;

@@ -6,13 +6,17 @@
 // A HeadersView borrows; whoever owns the bytes owns its lifetime. Names may repeat; the last wins.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string_view>
 
 #include "base/byte_buffer.h"
 
 namespace millrace {
+
+static_assert(std::endian::native == std::endian::little, "the header block is little endian");
 
 struct Header {
   std::string_view name;
@@ -41,7 +45,7 @@ class HeadersView {
     bool operator!=(const Iterator& other) const { return rest_.size() != other.rest_.size(); }
 
    private:
-    void Read();
+    inline void Read();
 
     std::string_view rest_;
     Header header_;
@@ -62,6 +66,27 @@ class HeadersView {
  private:
   std::string_view block_;
 };
+
+// Inline: several headers for each record, on the thread that commits.
+void HeadersView::Iterator::Read() {
+  if (rest_.size() < kPrefixBytes) {
+    rest_ = {};
+    return;
+  }
+  std::uint16_t name_size = 0;
+  std::uint32_t value_size = 0;
+  std::memcpy(&name_size, rest_.data(), sizeof name_size);
+  std::memcpy(&value_size, rest_.data() + sizeof name_size, sizeof value_size);
+  header_.is_null = value_size == kNullHeader;
+  const std::size_t value_bytes = header_.is_null ? 0 : value_size;
+  entry_bytes_ = kPrefixBytes + name_size + value_bytes;
+  if (rest_.size() < entry_bytes_) {
+    rest_ = {};
+    return;
+  }
+  header_.name = rest_.substr(kPrefixBytes, name_size);
+  header_.value = rest_.substr(kPrefixBytes + name_size, value_bytes);
+}
 
 // Appends one header to `out` in the layout above. REQUIRES: name.size() < 65536.
 void AppendHeader(std::string_view name, std::string_view value, ByteBuffer& out);

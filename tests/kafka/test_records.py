@@ -5,7 +5,7 @@ import hashlib
 import json
 import subprocess
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from judge import judge, rows
 from publish import encode, expected_output, key_of, publish, request
@@ -96,6 +96,27 @@ def test_kcat_prints_a_dead_letter(kafka, topics, serve):
     assert headers["model_id"] == "linear" and headers["tenant_id"] == "tenant-1"
     assert headers["consumer_group"] == topics.group
     assert headers["traceparent"] == "00-1-2-01" and headers["colour"] == "blue"
+
+
+def test_headers_of_a_request_travel_as_they_are(kafka, topics, serve):
+    """To its result and, of one that cannot be read, to its dead letter: bytes, order, repetition.
+    """
+    sent = [("empty", b""), ("null", None), ("twice", b"1"), ("twice", b"2"), ("n" * 70, b"long"),
+            ("two-bytes", b"v" * 64), ("three-bytes", bytes(range(256)) * 33), ("", b"no name")]
+    sent += [(f"many-{number}", b"%d" % number) for number in range(64)]
+    sender = Sender(kafka)
+    for value in (encode(request(9)), b"{"):
+        sender.send(topics.requests, value, key_of(request(9)), 0, sent)
+    answer_all(kafka, topics, serve)
+    for topic, own in ((topics.results, RESULT_HEADERS), (topics.dlq, LETTER_HEADERS)):
+        consumer = Consumer(kafka.client_config(group_id=f"{topics.group}-reader",
+                                                auto_offset_reset="earliest"))
+        consumer.subscribe([topic])
+        message = consumer.poll(30)
+        consumer.close()
+        assert message is not None and message.error() is None, message
+        assert [header for header in message.headers()
+                if header[0] not in own | CONNECT_HEADERS] == sent
 
 
 def test_every_third_is_poison_and_the_rest_is_answered(kafka, topics, serve, run_millrace):

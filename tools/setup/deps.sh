@@ -25,7 +25,7 @@ install_rdkafka_sanitized() {
 # build_rdkafka STAGING NAME CFLAGS; the first of CFLAGS is for the linker, too. With the locks of
 # pthread and not of C11: those are one call further away, and ThreadSanitizer does not know them.
 build_rdkafka() {
-  local archive=confluentinc-kafka-javascript-$kafka_package.tgz work log=$1/build.log
+  local archive=confluentinc-kafka-javascript-$kafka_package.tgz work change log=$1/build.log
   local staging=$1 name=$2 flags=$3
   if [ ! -e "$downloads/$archive" ] && ! command -v npm >/dev/null; then
     install_packages npm
@@ -35,6 +35,11 @@ build_rdkafka() {
   say "building librdkafka $rdkafka (about a minute)"
   work=$(mktemp -d "$cache/.new.XXXXXX")
   tar -xzf "$downloads/$archive" -C "$work" --strip-components=3 package/deps/librdkafka
+  # Our own changes to it, each with its reason: librdkafka/README.md.
+  for change in "$setup_dir"/librdkafka/*.patch; do
+    patch -p1 --fuzz=0 --silent -d "$work" <"$change" >>"$log" ||
+      fail "librdkafka $rdkafka does not take $change"
+  done
   # DESTDIR keeps the final prefix in the .pc file while the files go to the staging folder.
   if ! (
     cd "$work" &&

@@ -186,8 +186,9 @@ void PutDefaults(const ClientSpec& spec, std::map<std::string, std::string>* pro
       PutWriteQueue(spec.memory, properties);
       // Records of a transaction gather anyway while their partitions are registered with it.
       (*properties)["linger.ms"] = "0";
-      // AddOffsetsToTxn answers CONCURRENT_TRANSACTIONS while the markers of the last transaction
-      // are written; the default of 100 ms would be slept through at every other commit.
+      // AddPartitionsToTxn and AddOffsetsToTxn answer CONCURRENT_TRANSACTIONS while the markers of
+      // the last transaction are written; the default of 100 ms would be slept through at every
+      // other commit.
       (*properties)["retry.backoff.ms"] = "1";
       return;
     case ClientRole::kProducer:

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <cstring>
 
 #include "base/crash_point.h"
 #include "transport/kafka/client_events.h"
@@ -15,6 +16,29 @@ namespace {
 constexpr std::string_view kTruncatedFrom = "original_value_bytes";
 // A payload is, until its delivery report.
 constexpr int kBorrowed = 0;
+
+// What the two lengths of a header take on the wire at most, as varints of 32 bits.
+constexpr std::size_t kMaxLengths = 10;
+
+// A length as a record carries it: a zigzag varint; -1 stands for null.
+char* PutLength(std::int32_t length, char* to) {
+  auto rest = (static_cast<std::uint32_t>(length) << 1) ^ static_cast<std::uint32_t>(length >> 31);
+  for (; rest >= 0x80; rest >>= 7) *to++ = static_cast<char>(rest | 0x80);
+  *to++ = static_cast<char>(rest);
+  return to;
+}
+
+char* PutBytes(std::string_view bytes, char* to) {
+  if (!bytes.empty()) std::memcpy(to, bytes.data(), bytes.size());
+  return to + bytes.size();
+}
+
+void AppendEncoded(const Header& header, ByteBuffer* out) {
+  char* to = out->Claim(kMaxLengths + header.name.size() + header.value.size());
+  to = PutBytes(header.name, PutLength(static_cast<std::int32_t>(header.name.size()), to));
+  to = PutLength(header.is_null ? -1 : static_cast<std::int32_t>(header.value.size()), to);
+  out->CommitTo(PutBytes(header.value, to));
+}
 
 }  // namespace
 
@@ -78,22 +102,28 @@ std::string_view OutputWriter::ValueThatFits(const OutputRecord& output) const {
   return value.substr(0, value.size() - std::min(over, value.size()));
 }
 
+// Encoded here and given to the client as one block: one by one, they would be most of what a
+// result costs there.
+HeadersPtr OutputWriter::EncodeHeaders(const OutputRecord& output, std::size_t value_size) {
+  std::size_t count = 0;
+  headers_.Clear();
+  for (const Header& header : output.Headers()) {
+    AppendEncoded(header, &headers_);
+    ++count;
+  }
+  if (value_size != output.Value().size()) {
+    const std::string size = std::to_string(output.Value().size());
+    AppendEncoded({kTruncatedFrom, size}, &headers_);
+    ++count;
+  }
+  if (count == 0) return nullptr;
+  return HeadersPtr(rd_kafka_headers_new_encoded(headers_.data(), headers_.size(), count));
+}
+
 rd_kafka_resp_err_t OutputWriter::WriteOne(const OutputRecord& output, int flags, void* mark) {
   const std::string_view key = output.Key();
   const std::string_view value = ValueThatFits(output);
-  HeadersPtr headers(rd_kafka_headers_new(8));
-  for (const Header& header : output.Headers()) {
-    const rd_kafka_resp_err_t error = rd_kafka_header_add(
-        headers.get(), header.name.data(), static_cast<ssize_t>(header.name.size()),
-        header.is_null ? nullptr : header.value.data(), static_cast<ssize_t>(header.value.size()));
-    if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return error;
-  }
-  if (value.size() != output.Value().size()) {
-    const std::string size = std::to_string(output.Value().size());
-    rd_kafka_header_add(headers.get(), kTruncatedFrom.data(),
-                        static_cast<ssize_t>(kTruncatedFrom.size()), size.data(),
-                        static_cast<ssize_t>(size.size()));
-  }
+  HeadersPtr headers = EncodeHeaders(output, value.size());
   std::array<rd_kafka_vu_t, 7> fields;
   fields[0].vtype = RD_KAFKA_VTYPE_RKT;
   fields[0].u.rkt = handles_[static_cast<std::size_t>(output.topic)].get();

@@ -61,6 +61,8 @@ class OutputWriter {
   rd_kafka_resp_err_t WriteWithRoom(const OutputRecord& output, int flags, void* mark,
                                     MonoTime deadline);
   rd_kafka_resp_err_t WriteOne(const OutputRecord& output, int flags, void* mark);
+  // Null when there are none. `value_size`: of what is written of the value.
+  HeadersPtr EncodeHeaders(const OutputRecord& output, std::size_t value_size);
   // The part of a dead letter's value that the topic takes; all of it, as a rule.
   std::string_view ValueThatFits(const OutputRecord& output) const;
 
@@ -70,6 +72,7 @@ class OutputWriter {
   std::array<TopicPtr, kOutputTopics> handles_;
   Status delivery_error_;
   std::vector<Failure> failures_;
+  ByteBuffer headers_;  // Of the output at hand, as they go on the wire.
 };
 
 }  // namespace millrace::kafka

@@ -150,8 +150,7 @@ TransactionResult TransactionalProducer::Commit(const rd_kafka_topic_partition_l
     return Settle(std::move(begin_error_), std::move(why), false);
   }
   CrashPoint("all_produced");
-  // Outcomes before offsets: the first AddPartitions waits out the markers of the last transaction
-  // in steps of 20 ms at most, AddOffsets would in steps of retry.backoff.ms.
+  // Outcomes before offsets: they are many, and on their way while this asks for the offsets.
   Status why;
   if (ErrorPtr error = SendOffsets(offsets, member, &why); !why.ok()) {
     return Settle(std::move(error), std::move(why), false);
