@@ -80,7 +80,8 @@ class Worker:
                 pytest.fail(f"the worker exited with {self.process.returncode} before it was ready")
             try:
                 status, body = self.get("/readyz", timeout=2.0)
-                if status == 200:
+                # It reads already then; what it starts beside that it has started a moment later.
+                if status == 200 and self.get("/startupz", timeout=2.0)[0] == 200:
                     return self
                 last = f"{status} {body[:200]}"
             except (OSError, urllib.error.URLError) as error:

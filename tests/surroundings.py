@@ -1,6 +1,8 @@
 """What a process that a test starts finds around it: variables, a free port."""
 
+import contextlib
 import os
+import random
 import socket
 import tempfile
 
@@ -8,11 +10,17 @@ import tempfile
 _cache = tempfile.TemporaryDirectory(prefix="mr-cache-")
 
 
+# Below those of the brokers, and of outgoing connections: one that is free a moment ago stays so.
+PORTS = range(11000, 19990)
+
+
 def free_port():
     """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_environment(extra=None):

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -217,11 +217,22 @@ class KafkaCluster:
         """Creates {name: partitions} and waits until clients see them."""
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         admin = self.admin()
-        created = admin.create_topics([NewTopic(name, partitions, config=settings)
-                                       for name, partitions in partitions_of.items()])
-        for future in created.values():
-            future.result(30)
         deadline = time.monotonic() + 30
+        wanted = dict(partitions_of)
+        while wanted:
+            made = admin.create_topics([NewTopic(name, partitions, config=settings)
+                                        for name, partitions in wanted.items()])
+            for name, future in made.items():
+                try:
+                    future.result(30)
+                except KafkaException as error:
+                    # A node that was busy for a moment counts as gone: there are too few of them.
+                    if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                        if time.monotonic() > deadline:
+                            raise
+                        time.sleep(0.5)
+                        continue
+                del wanted[name]
         while not set(partitions_of) <= set(admin.list_topics(timeout=10).topics):
             assert time.monotonic() < deadline, f"{sorted(partitions_of)} did not appear"
             time.sleep(0.02)

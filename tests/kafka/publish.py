@@ -98,10 +98,10 @@ class _Sink:
 
 
 def publish(cluster, topic, count, *, first=0, tenants=7, poison_every=0, transactional=False,
-            transaction_size=200, abort_every=0, headers=True, make=request, seconds=0):
+            transaction_size=200, abort_every=0, headers=True, make=request, seconds=0, stop=None):
     """Publishes requests first..first+count-1 in order of their numbers; returns Published.
 
-    In about `seconds`, evenly, or as fast as it goes.
+    In about `seconds`, evenly, or as fast as it goes. Ends early when the event `stop` is set.
 
     poison_every=k poisons every k-th, taking turns among POISONS. transactional commits every
     transaction_size requests; abort_every=k puts a transaction that is aborted, with its records in
@@ -130,6 +130,8 @@ def publish(cluster, topic, count, *, first=0, tenants=7, poison_every=0, transa
             if seconds and number % PACE_EVERY == 0:
                 due = started + (number - first) * seconds / count
                 time.sleep(max(0.0, due - time.monotonic()))
+            if stop is not None and stop.is_set():
+                break
             sink.send(topic, key_of(body), value,
                       [("model_id", body["model_id"].encode())]
                       if headers and done.poisoned.get(number) != "unknown_model" else [])

@@ -12,19 +12,28 @@ from cluster import ROOT, KafkaCluster
 from publish import first_is_slow, publish
 from test_outages import set_topic
 from waiting import wait_until
-from workload import (EAGER, GROWING_UNITS, SMALL_UNITS, Progress, assigned, verdict, verify,
-                      wait_outcomes)
+from workload import (EAGER, GROWING_UNITS, SMALL_UNITS, Load, Progress, assigned, verdict, verify,
+                      wait_at_work)
 
 COUNT = 3_000
 CRASHED = 86
 SETTINGS = ["-X", "session.timeout.ms=1500", "-X", "heartbeat.interval.ms=300",
             "-s", "delivery.transaction_timeout=1s", *SMALL_UNITS, *EAGER]
+# Longer than the pauses of a busy machine, where a worker is not to crash before its time.
+PATIENT = ["-X", "session.timeout.ms=4000", "-X", "heartbeat.interval.ms=500",
+           "-s", "delivery.transaction_timeout=3s"]
 
 # In each transaction; at the third one, so that there are commits before it.
 IN_A_TRANSACTION = {"first_produced", "all_produced", "before_send_offsets", "before_end_txn",
                     "end_txn_sent"}
 OTHERS = {"unit_staged", "partitions_assigned", "partitions_revoked", "partitions_lost",
           "before_abort", "after_abort", "before_recreate", "after_recreate"}
+
+
+@pytest.fixture
+def stack():
+    with contextlib.ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
@@ -97,14 +106,14 @@ def test_one_outcome_each_after_a_crash_while_handing_over(kafka, topics, serve,
 def test_one_outcome_each_after_a_crash_while_losing_partitions(kafka, topics, serve, crash,
                                                                 finish):
     """A frozen worker comes back, hears that its partitions have gone, and crashes."""
-    with crash(kafka, topics, "partitions_lost") as worker:
+    with crash(kafka, topics, "partitions_lost", *PATIENT) as worker:
         publish(kafka, topics.requests, COUNT)
-        wait_outcomes(worker)
+        wait_at_work(worker)
         worker.pause()
         publish(kafka, topics.requests, COUNT, first=COUNT)
         with serve(kafka, topics, *SETTINGS) as other:
             wait_until(lambda: assigned(other) == 4, what="the other's taking over")
-            wait_outcomes(other)
+            wait_at_work(other)
             worker.resume()
             assert worker.process.wait(30) == CRASHED
     finish(kafka, topics, 2 * COUNT)
@@ -113,9 +122,9 @@ def test_one_outcome_each_after_a_crash_while_losing_partitions(kafka, topics, s
 @pytest.mark.parametrize("point", ["before_abort", "after_abort"])
 def test_one_outcome_each_after_a_crash_while_aborting(point, kafka, topics, crash, finish):
     """The results' topic refuses a record, so the transaction has to be aborted."""
-    with crash(kafka, topics, point) as worker:
+    with crash(kafka, topics, point, *PATIENT) as worker:
         publish(kafka, topics.requests, COUNT)
-        wait_outcomes(worker)
+        wait_at_work(worker)
         set_topic(kafka, topics.results, max_message_bytes="100")
         publish(kafka, topics.requests, COUNT, first=COUNT)
     set_topic(kafka, topics.results, max_message_bytes="1048588")
@@ -134,13 +143,12 @@ def silent_kafka(tmp_path_factory):
 
 @pytest.mark.parametrize("point", ["before_recreate", "after_recreate"])
 def test_one_outcome_each_after_a_crash_while_the_producer_is_made_anew(
-        point, silent_kafka, make_topics, crash, finish):
+        point, silent_kafka, make_topics, crash, finish, stack):
     """The broker falls silent for longer than a transaction may take, and answers late."""
     topics = make_topics(silent_kafka)
-    count = 40_000
-    publish(silent_kafka, topics.requests, count)
-    with crash(silent_kafka, topics, point) as worker:
-        wait_outcomes(worker)
+    load = stack.enter_context(Load(silent_kafka, topics, 20_000, 8))
+    with crash(silent_kafka, topics, point, *PATIENT) as worker:
+        wait_at_work(worker)
         silent_kafka.pause()
         try:
             if point == "before_recreate":
@@ -149,4 +157,5 @@ def test_one_outcome_each_after_a_crash_while_the_producer_is_made_anew(
                 wait_until(lambda: "commit_failed" in worker.log.read_text(), 30)
         finally:
             silent_kafka.resume()
-    finish(silent_kafka, topics, count)
+    load.join()
+    finish(silent_kafka, topics, load.count)

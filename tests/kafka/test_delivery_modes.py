@@ -9,11 +9,11 @@ import time
 import pytest
 
 from judge import judge
-from publish import expected_output, publish
+from publish import expected_output, first_is_slow, publish
 from test_outages import set_topic
 from waiting import wait_until
 from workload import (EAGER, SHORT_SESSION, SMALL_UNITS, Load, Progress, assigned, dice, events,
-                      outcomes, wait_event, wait_outcomes)
+                      outcomes, wait_at_work, wait_event, wait_outcomes)
 
 CRASHED = 86
 SETTINGS = [*SHORT_SESSION, *SMALL_UNITS, *EAGER]
@@ -168,12 +168,12 @@ def test_at_most_once_worker_stops_on_request_while_the_broker_is_away(own_kafka
     topics = make_topics(own_kafka)
     progress = Progress(own_kafka, topics)
     count = 20_000
-    publish(own_kafka, topics.requests, count)
+    publish(own_kafka, topics.requests, count, make=first_is_slow)
     with serve(own_kafka, topics, *SMALL_UNITS, *mode("at-most-once"),
                "-X", "session.timeout.ms=4000", "-s", "delivery.transaction_timeout=3s",
-               "-s", "delivery.drain_timeout=1s",
+               "-s", "delivery.drain_timeout=1s", "-s", "executor.threads=2",
                "-s", "delivery.max_in_flight_records=1024") as worker:
-        wait_outcomes(worker)
+        wait_at_work(worker)
         own_kafka.kill()
         assert outcomes(worker) < count, "the work was done before the outage"
         wait_until(lambda: worker.get("/readyz")[0] == 503, 30, what="/readyz telling of it")

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 import judge as judge_module
 from judge import judge
 from publish import encode, expected_output, key_of, publish, request
+from waiting import wait_until
 
 COUNT = 120
 POISON_EVERY = 20
@@ -266,6 +267,9 @@ def test_aborted_requests_want_no_outcome(kafka, topics, writer):
     published = publish(kafka, topics.requests, 100, transactional=True, transaction_size=20,
                         abort_every=2)
     assert published.aborted == 60
+    # A transaction is decided before it is ended in each partition.
+    wait_until(lambda: not judge_module.open_partitions(
+        kafka, topics.requests, judge_module.end_offsets(kafka, topics.requests)), 20)
     requests, _ = judge_module.rows(kafka, topics.requests)
     assert [row for row in requests if b"aborted" in row.value] == []
     outcomes = [answer(topics, row) for row in requests]

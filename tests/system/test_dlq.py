@@ -448,7 +448,7 @@ def test_each_once_after_a_crash_at(point, run_millrace, millrace_test, log, dlq
 def test_sigint_ends_it_cleanly_and_the_same_command_goes_on(millrace, run_millrace, log, dlq):
     many_letters(run_millrace, log, 2000)
     process = subprocess.Popen(
-        [millrace, "dlq", "replay", "--data", log, "--execute", "--rate", "500/s", "-o", "json"],
+        [millrace, "dlq", "replay", "--data", log, "--execute", "--rate", "100/s", "-o", "json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: counts(log)[REQUESTS] > 0, every=0.02)
     process.send_signal(signal.SIGINT)

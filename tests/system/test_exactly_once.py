@@ -130,11 +130,10 @@ def test_second_signal_leaves_at_once(run_millrace, worker, log, models, local_d
     (slow / "model.test").write_text("elements=4\noutputs=1\nhang_value=7\n")
     run_millrace(["send", "--data", log], input=lines(
         [request(0, model="slow", input=[7, 0, 0, 0])]))
-    with worker(*serve_args(log, models), ready=False) as running:
-        wait_until(lambda: "ready" in running.log.read_text(), every=0.05)
-        time.sleep(0.5)
+    with worker(*serve_args(log, models)) as running:
+        wait_until(lambda: running.metrics()["millrace_in_flight_records"] == 1)
         running.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        wait_until(lambda: "stop requested" in running.log.read_text())
         assert running.process.poll() is None
         assert running.stop() == 128 + signal.SIGTERM
     assert pending(run_millrace, log) == 1, "what was not answered stays for the next worker"
@@ -190,7 +189,7 @@ def test_lone_request_is_answered_at_once(run_millrace, worker, log, models):
     with worker(*serve_args(log, models)) as running:
         for i in range(5):
             run_millrace(["send", "--data", log], input=lines([request(i)]))
-            wait_until(lambda: outcomes(running) == i + 1, timeout=5, every=0.01)
+            wait_until(lambda: outcomes(running) == i + 1, every=0.01)
     assert_all_answered_right(run_millrace, log, 5)
 
 

@@ -15,11 +15,12 @@ from waiting import wait_until
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 # Enough for every model that is one, and soon over for those that take without end.
 MEMORY_MIB, SECONDS = 512, 4
+PATIENT = 60  # For those that end by themselves: the machine may be busy.
 # The rest of a process: the program, the library, and what both have loaded.
 PROCESS_MIB = 400
 
 
-def probe_settings(cache, seconds=SECONDS):
+def probe_settings(cache, seconds=PATIENT):
     return ["-s", f"repository.cache_dir={cache}", "-s", f"repository.probe.memory={MEMORY_MIB}MiB",
             "-s", f"repository.probe.timeout={seconds}s"]
 
@@ -53,7 +54,8 @@ def test_is_rejected_with_its_reason(name, probe, local_dir):
     models = local_dir / "models"
     write_hostile(models, [name])
     began = time.monotonic()
-    code, report = probe(models, name)
+    seconds = SECONDS if "was not done" in HOSTILE[name].reason else PATIENT
+    code, report = probe(models, name, seconds=seconds)
     took = time.monotonic() - began
     assert code == 1
     if not HOSTILE[name].listed:
@@ -65,7 +67,7 @@ def test_is_rejected_with_its_reason(name, probe, local_dir):
     assert found["verdict"] == "rejected", found
     assert matches(name, found["reason"]), found["reason"]
     assert "\n" not in found["reason"] and len(found["reason"]) <= 1000
-    assert took < SECONDS + 10
+    assert took < seconds + 30
     # Of this process's children, the largest so far.
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     assert peak_mib < MEMORY_MIB + PROCESS_MIB, f"{peak_mib:.0f} MiB"
@@ -181,7 +183,7 @@ def test_a_worker_that_serves_meets_hostile_files_and_serves_on(run_millrace, wo
     models = linear_repository(local_dir / "models")
     data = local_dir / "log"
     run_millrace(["topics", "create", "--data", data, "--partitions-scale", "0.02"])
-    with worker("--data", data, "--models", models, *probe_settings(local_dir / "cache"),
+    with worker("--data", data, "--models", models, *probe_settings(local_dir / "cache", SECONDS),
                 "-s", "repository.allow_missing_for=25s",
                 "-s", "models.linear.version=1") as running:
         before = rss_mib(running.pid)

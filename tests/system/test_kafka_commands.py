@@ -242,7 +242,8 @@ def test_serve_gives_up_on_a_broker_that_does_not_come(run_millrace, models):
 def test_serve_stops_on_request_while_it_waits(worker, models):
     with worker("-b", "127.0.0.1:1", "--models", models, "--startup-timeout", "120s",
                 ready=False) as running:
-        time.sleep(1)
+        # Its thread for signals is there: before, one ends the process.
+        wait_until(lambda: "mr-signals" in running.thread_names())
         assert running.stop(signal.SIGTERM) == 0
 
 

@@ -75,7 +75,7 @@ def check_answers(run_millrace, log, bodies):
 
 def test_a_hundred_and_twenty_models_serve_from_one_worker(run_millrace, worker, log, repository):
     _, bodies = draw_requests(5)
-    with worker("--data", log, "--models", repository) as running:
+    with worker("--data", log, "--models", repository, ready_timeout=180) as running:
         threads = len(list(pathlib.Path(f"/proc/{running.pid}/task").iterdir()))
         run_millrace(["send", "--data", log], input=lines(bodies))
         wait_until(lambda: outcomes(running) == len(bodies))

@@ -159,12 +159,14 @@ def test_what_cannot_be_loaded_leaves_the_old_version_serving(
         pid = running.pid
         failed = tell("promote", "linear", "3", "--wait", "30s", check=False)
         assert failed.returncode == 1
-        state = status()
-        assert (state["state"], state["version"], state["serving"]) == ("failed", "3", "1")
+        # It is tried again in between.
+        state = wait_until(lambda: (found := status())["state"] == "failed" and found)
+        assert (state["version"], state["serving"]) == ("3", "1")
         assert "serves on" in state["detail"]
         # A digest that is not the file's.
         failed = tell("promote", "linear", "2", "--sha256", "0" * 64, "--wait", "30s", check=False)
-        assert failed.returncode == 1 and "sha256" in status()["detail"]
+        assert failed.returncode == 1
+        wait_until(lambda: "sha256" in status()["detail"], what="a word of the digest")
         # A version that nobody has.
         tell("promote", "linear", "9")
         wait_until(lambda: "no version '9'" in status()["detail"])

@@ -17,7 +17,8 @@ LINEAR = pathlib.Path(__file__).resolve().parent.parent / "models" / "linear"
 CRASH = -13  # A row that begins with it ends the process.
 SLOW = 77  # A run with a row that begins with it takes 300 ms.
 COUNT = 2_000
-FAST_RESTART = 5.0  # A second is the aim; a test's machine may be busy.
+FAST_RESTART = 20.0  # A second is the aim; a test's machine may be busy.
+AT_ONCE = 30.0  # Well below what else would be waited for.
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def models(local_dir):
     repository = local_dir / "models"
     for name, behaviour in (("crash", f"crash_value={CRASH}\nrun_us=2000\n"),
                             ("thread", f"crash_value={CRASH}\ncrash_on=thread\nrun_us=2000\n"),
-                            ("slow", f"slow_value={SLOW}\nslow_us=300000\n")):
+                            ("slow", f"slow_value={SLOW}\nslow_us=300000\n"),
+                            ("hang", f"hang_value={SLOW}\n")):
         (repository / name / "1").mkdir(parents=True)
         (repository / name / "1" / "model.test").write_text(f"elements=4\n{behaviour}")
     return repository
@@ -226,26 +228,27 @@ def test_sigterm_to_both_is_one_stop(run_millrace, supervised, log):
 
 
 def test_second_sigterm_leaves_at_once(run_millrace, supervised, log):
-    send(run_millrace, log, 500, model="slow")
-    with supervised("-s", "delivery.drain_timeout=60s") as running:
+    run_millrace(["send", "--data", log],
+                 input=lines([request(0, model="hang", input=[SLOW, 0, 0, 0])]))
+    with supervised("-s", "delivery.drain_timeout=10m", "-s", "models.hang.timeout=10m") as running:
         worker_pid = child_of(running.pid)
-        wait_until(lambda: running.metrics()["millrace_in_flight_records"] == 500)
+        wait_until(lambda: running.metrics()["millrace_in_flight_records"] == 1)
         started = time.monotonic()
         running.process.terminate()
         wait_until(lambda: events(running, "stopping"))
-        assert running.stop() == 128 + signal.SIGTERM
-        assert time.monotonic() - started < 5
+        assert running.stop(timeout=60) == 128 + signal.SIGTERM
+        assert time.monotonic() - started < AT_ONCE
         assert not alive(worker_pid)
 
 
 def test_stop_between_two_workers_starts_none(run_millrace, supervised, log):
     send(run_millrace, log, 50, {1})
-    with supervised("-s", "retry.initial_backoff=20s", "-s", "retry.max_backoff=20s",
+    with supervised("-s", "retry.initial_backoff=60s", "-s", "retry.max_backoff=60s",
                     ready=False) as running:
         wait_until(lambda: len(events(running, "worker_died")) == 2)
         started = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < AT_ONCE
         assert child_of(running.pid) is None
 
 
